@@ -1,0 +1,3 @@
+"""A grid pilot for machine learning."""
+
+__version__ = "0.1.0"
