@@ -1,0 +1,354 @@
+"""Every door to the outside world.
+
+An adapter speaks model types only, translates foreign words in one visible map, raises only `PortError` leaves, holds
+no job state, takes its time limits as arguments and never logs a secret.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from pilot.model.capability import Bound, ImageAtHand, Offer, RuntimeFinding, View
+from pilot.model.faults import Code, Fault, fault
+from pilot.model.files import CodePack, FileRecord, ImageUsed
+from pilot.model.job import Grant, JobSpec, Share
+from pilot.model.report import Isolation, Report
+
+# --- what may go wrong at a door -----------------------------------------------------------------------------------
+
+
+class PortError(Exception):
+    """Something foreign did not do what was asked; carries the fault. Only its leaves are raised."""
+
+    def __init__(self, code: Code, detail: str = "") -> None:
+        super().__init__(detail)
+        self.fault: Fault = fault(code, detail)
+
+
+class Passing(PortError):
+    """It may work later, unchanged: worth another try."""
+
+
+class Final(PortError):
+    """It will not work later either, unless something else is changed."""
+
+
+class Abandoned(PortError):
+    """We gave it up ourselves; nobody is to blame."""
+
+
+Abandon = Callable[[], bool]  # asked between blocks and steps; True = give up
+
+# --- the queue, seen by a pilot ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """The queue knows this pilot; leases last `lease_seconds`; `poll_seconds` is how often an empty queue is asked."""
+
+    lease_seconds: float
+    poll_seconds: float
+    queue_state: str = "online"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """One job wanted. Asking again with the same `claim_id` gives the same grant."""
+
+    claim_id: str
+    offer: Offer
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A sign of life of one attempt; `progress` is the payload's last progress record, JSON."""
+
+    job_id: str
+    attempt: int
+    phase: str
+    progress: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BeatReply:
+    """The lease goes on (`ours`), or the attempt is somebody else's now; `command` is "", cancel or checkpoint."""
+
+    job_id: str
+    attempt: int
+    ours: bool
+    lease_seconds: float = 0.0
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """An attempt that an earlier pilot of this state directory left parked: ours again (`grant`), or fenced (None)."""
+
+    job_id: str
+    attempt: int
+    grant: Grant | None = None
+
+
+class Server(Protocol):
+    """The queue as a pilot uses it. Lists throughout: one commit, one request, for many."""
+
+    def register(self, offer: Offer) -> Registration:
+        """Makes the pilot known, with what it offers."""
+
+    def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Grant | None]:
+        """One answer per request, in order; None = nothing that fits."""
+
+    def changed(self) -> bool:
+        """Whether asking again may give another answer than last time; cheap. True where it cannot be known."""
+
+    def renew(self, beats: Sequence[Beat]) -> Sequence[BeatReply]:
+        """Renews leases and brings commands."""
+
+    def report(self, reports: Sequence[Report]) -> Sequence[bool]:
+        """True = recorded (or was already); False = refused, the attempt is no longer ours."""
+
+    def give_back(self, claims: Sequence[str]) -> None:
+        """Returns claims by their id, unharmed; a claim id given back is never granted again."""
+
+    def adopt(self, attempts: Sequence[tuple[str, int]]) -> Sequence[Adoption]:
+        """Asks for parked attempts again."""
+
+    def code(self, pack: CodePack) -> bytes:
+        """The archive of a job's own code; the caller verifies it."""
+
+    def close(self) -> None:
+        """Lets go of connections and files."""
+
+
+# --- running payloads -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """The attempt's own directories on the node: `work` is the payload's, the rest is ours."""
+
+    root: Path
+
+    @property
+    def work(self) -> Path:
+        """The working directory, writable by the payload."""
+        return self.root / "work"
+
+    @property
+    def home(self) -> Path:
+        """HOME and caches."""
+        return self.root / "home"
+
+    @property
+    def tmp(self) -> Path:
+        """Room for /tmp and /var/tmp."""
+        return self.root / "tmp"
+
+    @property
+    def inputs(self) -> Path:
+        """Staged inputs, under the names the payload sees."""
+        return self.root / "in"
+
+    @property
+    def code(self) -> Path:
+        """The job's own code, unpacked."""
+        return self.root / "code"
+
+    @property
+    def pilot(self) -> Path:
+        """Entry script, contract, records: never writable from a container, but for the marker's directory."""
+        return self.root / "pilot"
+
+    @property
+    def logs(self) -> Path:
+        """stdout, stderr and the job's part of the pilot's log."""
+        return self.root / "logs"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """One command to be run for a job in its sandbox; `step` is run or validate; `binds` are the site's, read-only."""
+
+    job_id: str
+    attempt: int
+    spec: JobSpec
+    share: Share
+    sandbox: Sandbox
+    image: ImageUsed | None
+    step: str = "run"
+    command: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    binds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """The exact command, environment and directory; what `--dry-run` shows and the launcher starts."""
+
+    argv: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    directory: str
+    isolation: Isolation
+
+
+class Runtime(Protocol):
+    """How a payload is put into its container."""
+
+    def check(self) -> RuntimeFinding:
+        """Tries what works here; cached by a receipt."""
+
+    def prepare(self, request: RunRequest) -> RunPlan:
+        """Writes entry script and environment file into the sandbox, and says what to start."""
+
+    def workdir(self, sandbox: Sandbox) -> str:
+        """The working directory as the payload sees it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A payload has been started under that launch id."""
+
+    launch: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A payload ended: exit code or signal, whether its whole tree is gone, and what it used."""
+
+    launch: str
+    exit_code: int | None
+    signal: int | None
+    gone: bool
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    memory_peak_bytes: int = 0
+    stopped_by: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One process tree to be started and watched over. `grace` is in seconds."""
+
+    launch: str
+    plan: RunPlan
+    record: Path
+    stdout: Path
+    stderr: Path
+    grace: float
+    log_bytes: int = 10_000_000
+
+
+class Launcher(Protocol):
+    """Starts payloads in a process of its own that outlives the pilot."""
+
+    def start(self, launch: Launch) -> None:
+        """Starts it; its end comes through `on_gone`."""
+
+    def adopt(self, launch: str, record: Path) -> bool:
+        """Takes over what an earlier pilot started, running or ended; False = nothing of that name can be found."""
+
+    def stop(self, launch: str, grace: float) -> None:
+        """TERM, grace, KILL, session sweep; the end comes through `on_gone`."""
+
+    def signal(self, launch: str, number: int) -> None:
+        """Sends one signal to the payload's process group."""
+
+    def forget(self, launch: str) -> None:
+        """The end has been noted; its record may go."""
+
+    def close(self) -> None:
+        """An orderly end: nothing runs any more."""
+
+
+OnGone = Callable[[Gone], None]
+
+# --- files, images, node --------------------------------------------------------------------------------------------
+
+
+class Storage(Protocol):
+    """Files by URL, verified; create-only."""
+
+    def fetch(self, url: str, target: Path, abandon: Abandon) -> FileRecord:
+        """Copies URL to `target` (through a temporary name), both checksums computed on the way."""
+
+    def store(self, source: Path, url: str, abandon: Abandon) -> FileRecord:
+        """Copies `source` to URL, create-only and read back; the same bytes twice is fine."""
+
+
+class Images(Protocol):
+    """The images of this node."""
+
+    def resolve(self, reference: str, sha256: str) -> ImageUsed:
+        """The image meant, its digest verified (a cached receipt counts), in the fastest form at hand."""
+
+    def at_hand(self) -> Sequence[ImageAtHand]:
+        """What is here, without verifying."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFinding:
+    """What the host probe saw: the node, and every bound on the slot with its source."""
+
+    host: str
+    node: View
+    cores: tuple[int, ...]
+    cpus: tuple[Bound, ...]
+    memory: tuple[Bound, ...]
+    scratch: tuple[Bound, ...]
+    cpu_model: str = ""
+    numa_nodes: int = 1
+
+
+class Probe(Protocol):
+    """Looks at the node."""
+
+    def look(self, scratch: Path) -> HostFinding:
+        """Fast: files of /proc and /sys only."""
+
+
+class Matcher(Protocol):
+    """Evaluates a requirements expression, ClassAd language, both ways."""
+
+    def check(self, expression: str) -> None:
+        """Raises `Final` with job.invalid where the expression is refused; says why."""
+
+    def matches(self, expression: str, target: dict[str, object], own: dict[str, object]) -> bool:
+        """Whether the expression of `own` is true against `target`."""
+
+
+class Clock(Protocol):
+    """Time, three ways."""
+
+    def monotonic(self) -> float:
+        """Seconds; stands still while the machine is suspended."""
+
+    def boot(self) -> float:
+        """Seconds; counts suspension."""
+
+    def wall(self) -> float:
+        """Seconds since the epoch, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the journal: when (UTC epoch seconds), of which job, and the fact as plain data."""
+
+    wall: float
+    key: str
+    fact: dict[str, object] = field(default_factory=dict)
+
+
+class Journal(Protocol):
+    """The log of facts, on disk before the orders that follow from them go out."""
+
+    def replay(self) -> Sequence[Line]:
+        """What an earlier pilot of this state directory left; a torn last line is dropped."""
+
+    def write(self, lines: Sequence[Line]) -> None:
+        """Appends and syncs; returns when the lines are on disk."""
+
+    def close(self) -> None:
+        """Lets go of the lock."""
