@@ -25,6 +25,7 @@ EXIT_TRANSIENT = 75  # EX_TEMPFAIL: storage or network failed, try again
 EXIT_CHECKPOINTED = 85  # HTCondor's habit for "saved, run me again"
 EXIT_STOPPED = 99  # stopped on notice, with or without a checkpoint
 STATUSES = ("done", "failed", "diverged", "transient", "checkpointed")
+# `default=float` below: a NumPy scalar is a number too, and this file cannot import NumPy to know it.
 LINE_BYTES = 8192  # the pilot drops longer lines; one write(2) of this size is atomic on local file systems
 RESULT_BYTES = 1 << 20  # a result is a summary: what is larger belongs in an output file
 SAVE_MARGIN = 2.0  # a checkpoint under pressure may take twice as long as the slowest one so far
@@ -215,7 +216,7 @@ def _short(value: object) -> str:
 
 def _append(record: Mapping[str, object]) -> None:
     """Append one line with one write(2); a full disk loses the line, never the training."""
-    line = (json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n").encode()
+    line = (json.dumps(record, allow_nan=False, default=float, separators=(",", ":")) + "\n").encode()
     if len(line) > LINE_BYTES:
         raise ContractError(f"event of {len(line)} bytes: the limit is {LINE_BYTES}; send fewer metrics")
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -271,7 +272,7 @@ def _described(error: BaseException) -> Dict[str, str]:
 
 def _store_result(document: Mapping[str, object]) -> None:
     try:
-        text = json.dumps(document, allow_nan=False, indent=1)
+        text = json.dumps(document, allow_nan=False, default=float, indent=1)
     except (ValueError, TypeError) as error:
         raise ContractError(f"result is not JSON ({error}): metadata takes plain, finite values") from error
     if len(text.encode()) > RESULT_BYTES:
@@ -319,9 +320,10 @@ def _newest() -> Generation:
 
 def _generation(path: Path) -> Optional[Generation]:
     meta = path / "generation.json"
-    step = _load(meta).get("step") if meta.is_file() else None
-    found = Generation(int(path.name[len("gen-") :]), path, step if isinstance(step, int) else None)
-    return found if meta.is_file() else None
+    if not meta.is_file():
+        return None
+    step = _load(meta).get("step")
+    return Generation(int(path.name[len("gen-") :]), path, step if isinstance(step, int) else None)
 
 
 @contextmanager
