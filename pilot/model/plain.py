@@ -1,13 +1,13 @@
 """Values to plain data and back: what the journal, the queue and the reports are written in.
 
 A frozen dataclass becomes an object of its fields, an enum its text, a tuple a list. Reading is strict: a missing
-field takes its default or is an error, an unknown field is an error, and no text is taken for a number. One reader is compiled
-per type and kept.
+field takes its default or is an error, an unknown field is an error, and no text is taken for a number. One
+reader is compiled per type and kept.
 """
 
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -43,16 +43,16 @@ def full_plain(value: object) -> object:
 
 def from_plain(kind: type[T], data: object) -> T:
     """The value of that type; raises PlainError with the path of what is wrong."""
-    return cast(T, _reader(kind)(data))
+    return cast(T, _reader(cast(Hashable, kind))(data))
 
 
 def _changed(value: object) -> list[str]:
-    return [name for name, default in _defaults(type(value)) if getattr(value, name) != default]
+    return [name for name, default in _defaults(cast(Hashable, type(value))) if getattr(value, name) != default]
 
 
 @cache
-def _defaults(kind: type) -> tuple[tuple[str, object], ...]:
-    return tuple((each.name, _default(each)) for each in fields(kind))
+def _defaults(kind: Hashable) -> tuple[tuple[str, object], ...]:
+    return tuple((each.name, _default(each)) for each in fields(cast(type, kind)))
 
 
 def _default(each: typing.Any) -> object:  # dataclasses.Field is generic only in stubs
@@ -62,7 +62,7 @@ def _default(each: typing.Any) -> object:  # dataclasses.Field is generic only i
 
 
 @cache
-def _reader(kind: object) -> Reader:
+def _reader(kind: Hashable) -> Reader:
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return _optional(get_args(kind))
@@ -75,7 +75,7 @@ def _reader(kind: object) -> Reader:
     return _scalar(cast(type, kind))
 
 
-def _optional(kinds: tuple[object, ...]) -> Reader:
+def _optional(kinds: tuple[Hashable, ...]) -> Reader:
     readers = [(_reader(each)) for each in kinds if each is not type(None)]
 
     def read(data: object) -> object:
@@ -95,7 +95,7 @@ def _first_that_reads(readers: list[Reader], data: object) -> object:
     return readers[-1](data)
 
 
-def _tuple(kinds: tuple[object, ...]) -> Reader:
+def _tuple(kinds: tuple[Hashable, ...]) -> Reader:
     if len(kinds) == 2 and kinds[1] is Ellipsis:
         each = _reader(kinds[0])
         return lambda data: tuple(map(each, _list(data)))
