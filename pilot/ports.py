@@ -334,9 +334,10 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the journal: when (UTC epoch seconds), of which job, and the fact as plain data."""
+    """One line of the journal: when (UTC epoch and monotonic seconds), of which job, and the fact as plain data."""
 
     wall: float
+    mono: float
     key: str
     fact: dict[str, object] = field(default_factory=dict)
 
@@ -349,6 +350,12 @@ class Journal(Protocol):
 
     def write(self, lines: Sequence[Line]) -> None:
         """Appends and syncs; returns when the lines are on disk."""
+
+    def full(self) -> bool:
+        """Whether it is time to begin a new segment."""
+
+    def begin(self, lines: Sequence[Line]) -> None:
+        """Begins a new segment with these lines, which must tell all that is still open; atomic."""
 
     def close(self) -> None:
         """Lets go of the lock."""

@@ -75,8 +75,8 @@ def _reader(kind: Hashable) -> Reader:
     return _scalar(cast(type, kind))
 
 
-def _optional(kinds: tuple[Hashable, ...]) -> Reader:
-    readers = [(_reader(each)) for each in kinds if each is not type(None)]
+def _optional(kinds: tuple[object, ...]) -> Reader:
+    readers = [_reader(each) for each in kinds if each is not type(None)]
 
     def read(data: object) -> object:
         if data is None and type(None) in kinds:
@@ -95,7 +95,7 @@ def _first_that_reads(readers: list[Reader], data: object) -> object:
     return readers[-1](data)
 
 
-def _tuple(kinds: tuple[Hashable, ...]) -> Reader:
+def _tuple(kinds: tuple[object, ...]) -> Reader:
     if len(kinds) == 2 and kinds[1] is Ellipsis:
         each = _reader(kinds[0])
         return lambda data: tuple(map(each, _list(data)))

@@ -1,0 +1,94 @@
+"""A job as server and user are told: the dossier of what was seen, and the report drawn from it."""
+
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+
+from pilot.core.outcome import signal_of
+from pilot.model import facts
+from pilot.model.facts import Ending, Fact
+from pilot.model.files import FileRecord, ImageUsed, Resume
+from pilot.model.job import Job, Phase, Share, Verdict
+from pilot.model.report import Isolation, Logs, Report, Seconds
+
+_PHASES = frozenset(each.name for each in fields(Seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Dossier:
+    """What has been seen of one attempt. `seconds` sums up the phases left; `since` is when the present one began."""
+
+    started: float = 0.0
+    ended: float = 0.0
+    since: float = 0.0
+    seconds: Seconds = field(default_factory=Seconds)
+    share: Share = field(default_factory=Share)
+    image: ImageUsed | None = None
+    inputs: tuple[FileRecord, ...] = ()
+    ending: Ending | None = None
+    validated: bool | None = None
+    outputs: tuple[FileRecord, ...] = ()
+    logs: tuple[FileRecord, ...] = ()
+    resume: Resume | None = None
+
+
+def note(dossier: Dossier, fact: Fact, wall: float) -> Dossier:
+    """The dossier with what that fact adds; `wall` in seconds since the epoch."""
+    match fact:
+        case facts.Granted():
+            return replace(dossier, started=wall)
+        case facts.Go(share=share):
+            return replace(dossier, share=share)
+        case facts.Arrived(image=image, inputs=inputs):
+            return replace(dossier, image=image, inputs=inputs)
+        case facts.Exited(ending=ending):
+            return replace(dossier, ending=ending, ended=wall)
+        case facts.Validated(valid=valid):
+            return replace(dossier, validated=valid)
+        case facts.Stored(outputs=outputs, logs=logs, resume=resume):
+            return replace(dossier, outputs=outputs, logs=logs, resume=resume or dossier.resume)
+    return dossier
+
+
+def passed(dossier: Dossier, before: Phase, after: Phase, mono: float) -> Dossier:
+    """The dossier after a step of the machine: a phase that was left is given its time, in monotonic seconds."""
+    if before is after or before not in _PHASES:
+        return dossier
+    spent = getattr(dossier.seconds, before) + max(0.0, mono - dossier.since)
+    return replace(dossier, since=mono, seconds=replace(dossier.seconds, **{before.value: round(spent, 6)}))
+
+
+def draw_report(job: Job, dossier: Dossier, isolation: Isolation, pilot_id: str, wall: float) -> Report:
+    """The report of a closed job; raises LookupError for one that was never granted."""
+    if job.grant is None:
+        raise LookupError(f"{job.key}: not granted")
+    ending = dossier.ending or Ending()
+    return Report(
+        job_id=job.grant.job_id,
+        attempt=job.grant.attempt,
+        name=job.spec.name,
+        verdict=job.verdict or Verdict.FAILED,
+        started=iso(dossier.started),
+        ended=iso(dossier.ended or wall),
+        exit_code=ending.exit_code,
+        signal=signal_of(ending),
+        fault=None if job.verdict is Verdict.SUCCEEDED else job.fault,
+        seconds=dossier.seconds,
+        usage=ending.usage,
+        image=dossier.image,
+        share=dossier.share,
+        isolation=isolation,
+        outputs=dossier.outputs,
+        logs=_logs(dossier.logs),
+        validated=dossier.validated,
+        resume=dossier.resume,
+        pilot_id=pilot_id,
+    )
+
+
+def _logs(records: tuple[FileRecord, ...]) -> Logs:
+    return Logs(**{each.name: each.url for each in records})
+
+
+def iso(wall: float) -> str:
+    """UTC, ISO 8601, to the millisecond; `wall` in seconds since the epoch."""
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
