@@ -1,0 +1,52 @@
+"""Starts the supervisor: `python -S -E -s -c "...main()" STATE ADOPT_WINDOW CONNECTION`."""
+
+from __future__ import annotations
+
+import _socket
+import os
+import sys
+
+from pilot.supervisor import kernel
+from pilot.supervisor.lean import Quietly, signal
+from pilot.supervisor.link import line
+from pilot.supervisor.place import Place
+from pilot.supervisor.server import Supervisor
+
+# What a terminal, a batch system or a full pipe sends to everything must not end the one that keeps the records.
+_IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2,
+            signal.SIGALRM, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGXCPU, signal.SIGTSTP, signal.SIGTTIN,
+            signal.SIGTTOU)
+
+
+def main() -> None:
+    """Serves the pilot at the other end of the descriptor CONNECTION, and any that comes back to STATE."""
+    state, window, connection = sys.argv[1:4]
+    _detach(int(connection))
+    pilot = _socket.socket(fileno=int(connection))
+    try:
+        place = Place(state)
+        listener = place.occupy()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        pilot.send(line({"event": "refused", "message": f"no supervisor in {state}: {reason}"}))
+        return
+    os.chdir("/")
+    supervisor = Supervisor(listener, float(window))
+    supervisor.attend(pilot, owner=True)
+    supervisor.run()
+    place.vacate()
+
+
+def _detach(keep: int) -> None:
+    """Leaves the pilot's session and descriptors; only `keep` and the standard three stay."""
+    with Quietly(PermissionError):  # already a leader
+        os.setsid()
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) != keep:
+            with Quietly(OSError):  # the listing's own descriptor
+                os.close(int(name))
+    os.set_inheritable(keep, False)
+    kernel.adopt_orphans()  # a killed shim's payload falls to this process, which ends it

@@ -1,0 +1,215 @@
+"""The process between supervisor and payload: it starts, drains, stops, sweeps and records one payload."""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import time
+
+from pilot.supervisor import kernel, launch, record, sweep
+from pilot.supervisor.account import Account
+from pilot.supervisor.lean import Quietly, signal
+from pilot.supervisor.procs import look
+from pilot.supervisor.streams import Streams
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pilot.supervisor.link import Link, Message
+    from pilot.supervisor.order import Order
+
+_FOREVER = float("inf")
+
+
+def serve(order: Order, link: Link, boot_id: str) -> None:
+    """Runs in the forked child of the supervisor and never returns."""
+    code = 1
+    try:
+        gc.disable()
+        supervisor = os.getppid()
+        os.setsid()
+        _close_all_but(link.fileno())
+        kernel.adopt_orphans()
+        _run(order, link, boot_id, supervisor)
+        code = 0
+    finally:
+        launch.report_bug()
+        os._exit(code)
+
+
+def _close_all_but(keep: int) -> None:
+    """Other shims' and clients' connections must end with their owners, not with this process."""
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        if fd > 2 and fd != keep:
+            with Quietly(OSError):  # the listing's own descriptor
+                os.close(fd)
+
+
+def _run(order: Order, link: Link, boot_id: str, supervisor: int) -> None:
+    try:
+        directory = os.open(order.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        shim = Shim(order, link, launch.Origin(directory, boot_id, supervisor))
+    except OSError as error:
+        text = f"cannot start: {error.filename or order.directory}: {error.strerror}"
+        link.send(failed(order.payload, error.errno or 0, text))
+        return
+    shim.run()
+
+
+def failed(payload: str, number: int, message: str) -> Message:
+    """The event that says that a payload did not start."""
+    return {"event": "failed", "id": payload, "errno": number, "message": message}
+
+
+class Shim:
+    """One payload, from fork to record."""
+
+    __slots__ = ("account", "begun", "deadline", "directory", "ended", "handlers", "killed", "link", "main", "order",
+                 "poll", "refusal", "status", "stopped_by", "streams", "wake")
+
+    def __init__(self, order: Order, link: Link, origin: launch.Origin) -> None:
+        self.order = order
+        self.link = link
+        self.directory = origin.directory
+        self.handlers: dict[int, Callable[[], None]] = {}
+        self.poll = select.poll()
+        self.streams = Streams(order, self.watch, self.unwatch)
+        self.begun = self.killed = self.ended = False
+        self.refusal = b""
+        self.stopped_by = ""
+        self.deadline = _FOREVER
+        self._watch_children()
+        self.watch(link.fileno(), self._heed)
+        self.account = Account()
+        self.main = self._fork(origin)
+
+    def watch(self, fd: int, handler: Callable[[], None]) -> None:
+        """Has `handler` called whenever `fd` can be read."""
+        self.handlers[fd] = handler
+        self.poll.register(fd, select.POLLIN)
+
+    def unwatch(self, fd: int) -> None:
+        """Ends the watch of `fd` and closes it."""
+        del self.handlers[fd]
+        self.poll.unregister(fd)
+        os.close(fd)
+
+    def _watch_children(self) -> None:
+        self.wake, wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
+        self.watch(self.wake, self._child_news)
+
+    def _fork(self, origin: launch.Origin) -> int:
+        self.status, status_end = os.pipe2(os.O_CLOEXEC)
+        # Blocked across the fork, a TERM that comes before the child has its default handlers back is kept for it.
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+        pid = os.fork()
+        if pid == 0:
+            launch.payload(self.order, origin, self.streams.far_ends, status_end)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.close(status_end)
+        self.streams.close_far_ends()
+        self.watch(self.status, self._exec_news)
+        return pid
+
+    def run(self) -> None:
+        """Serves the payload until it has ended and nothing of it is left."""
+        while not self.ended:
+            pause_s = self.deadline - time.monotonic()
+            if pause_s <= 0:
+                self._time_is_up()
+                continue
+            for fd, _ in self.poll.poll(None if pause_s == _FOREVER else pause_s * 1000 + 1):
+                if fd in self.handlers and not self.ended:
+                    self.handlers[fd]()
+        self.link.close()
+
+    def _exec_news(self) -> None:
+        """The status pipe ended: at once empty if the exec went well, else with the reason."""
+        self.refusal = os.read(self.status, 4096)
+        self.unwatch(self.status)
+        self.begun = not self.refusal
+        if self.begun:
+            with Quietly(ProcessLookupError):
+                self.link.send({"event": "started", "id": self.order.payload, "pid": self.main, "session": self.main,
+                                "start_time": look(self.main).started})
+
+    def _child_news(self) -> None:
+        with Quietly(BlockingIOError):
+            os.read(self.wake, 4096)
+        while not self.ended:
+            # Looked at without reaping: as long as the main process stays a zombie, its number, which is also that
+            # of its group and session, cannot pass to a stranger.
+            news = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if news is None:
+                return
+            if news.si_pid == self.main:
+                self._finish()
+            else:
+                os.waitpid(news.si_pid, 0)
+
+    def _heed(self) -> None:
+        """The supervisor's orders; the end of the connection is its death."""
+        for message in self.link.receive():
+            if message["verb"] == "signal":
+                self._signal(int(str(message["number"])))
+            else:
+                self._stop(float(str(message["grace"])), str(message["why"]))
+        if self.link.closed:
+            del self.handlers[self.link.fileno()]
+            self.poll.unregister(self.link.fileno())
+            self._stop(self.order.grace, "supervisor-death")
+
+    def _stop(self, grace_s: float, why: str) -> None:
+        """TERM now and KILL after the grace; asked again, it can only come sooner."""
+        if not self.stopped_by:
+            self.stopped_by = why
+            self._signal(signal.SIGTERM)
+            self._signal(signal.SIGCONT)  # a stopped process hears a TERM only when it goes on
+        if not self.killed:
+            self.deadline = min(self.deadline, time.monotonic() + grace_s)
+
+    def _signal(self, number: int) -> None:
+        """To the payload's group or main process, which has not been reaped: the number is still its own."""
+        try:
+            (os.killpg if self.order.group or number == signal.SIGKILL else os.kill)(self.main, number)
+        except ProcessLookupError:
+            os.kill(self.main, number)  # so early that it leads no group yet
+        except PermissionError:
+            return  # it runs as another user now; the sweep will tell
+
+    def _time_is_up(self) -> None:
+        if self.killed:
+            self._finish(reaped=False)
+            return
+        self.killed = True
+        self._signal(signal.SIGKILL)
+        self.deadline = time.monotonic() + sweep.UNKILLABLE_AFTER_S
+
+    def _finish(self, reaped: bool = True) -> None:
+        """Sweeps, drains what is there, records; a daemon that still holds a pipe delays nothing."""
+        self.ended = True
+        self._signal(signal.SIGKILL)
+        if reaped:
+            self.account.close(self.main)
+        gone = reaped and sweep.until_gone(sweep.wait_on(self.wake))
+        if self.status in self.handlers:
+            self._exec_news()
+        self.streams.finish()
+        if self.refusal:
+            self._refused()
+            return
+        outcome = {"gone": gone, "stopped_by": self.stopped_by}
+        result = self.account.record() | self.streams.record() | outcome
+        with Quietly(OSError):  # a full disk: the supervisor still gets the record
+            record.write(self.directory, record.EXIT, result)
+        self.link.send({"event": "exited", "id": self.order.payload, "record": result})
+
+    def _refused(self) -> None:
+        number, _, text = self.refusal.decode("utf-8", "replace").partition(" ")
+        with Quietly(FileNotFoundError):
+            os.unlink(record.STARTED, dir_fd=self.directory)
+        self.link.send(failed(self.order.payload, int(number), text))
