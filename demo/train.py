@@ -244,7 +244,7 @@ def draw(training: Training, test: Events, scores: Floats) -> None:
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     shuffled = " (labels shuffled)" if training.plan.shuffled else ""
-    figure.suptitle(f"$e\mu$ against $ee$ and $\mu\mu${shuffled}: ATLAS tW dilepton ntuple, gradient boosting")
+    figure.suptitle(rf"$e\mu$ against $ee$ and $\mu\mu${shuffled}: ATLAS tW dilepton ntuple, gradient boosting")
     figure.savefig("roc.png", dpi=110)
 
 

@@ -24,7 +24,7 @@ CONTRACT_MAJOR = CONTRACT_VERSION.partition(".")[0]
 EXIT_TRANSIENT = 75  # EX_TEMPFAIL: storage or network failed, try again
 EXIT_CHECKPOINTED = 85  # HTCondor's habit for "saved, run me again"
 EXIT_STOPPED = 99  # stopped on notice, with or without a checkpoint
-STATUSES = ("done", "failed", "diverged", "transient", "checkpointed")
+STATUSES = ("succeeded", "failed", "diverged", "transient", "checkpointed")
 # `default=float` below: a NumPy scalar is a number too, and this file cannot import NumPy to know it.
 LINE_BYTES = 8192  # the pilot drops longer lines; one write(2) of this size is atomic on local file systems
 RESULT_BYTES = 1 << 20  # a result is a summary: what is larger belongs in an output file
@@ -233,7 +233,7 @@ def _append(record: Mapping[str, object]) -> None:
 
 
 def result(
-    status: str = "done",
+    status: str = "succeeded",
     loss: Optional[float] = None,
     objectives: Optional[Mapping[str, float]] = None,
     message: str = "",

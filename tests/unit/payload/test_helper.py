@@ -158,7 +158,7 @@ def test_a_number_that_is_not_finite_is_no_result(helper: ModuleType, run_dir: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"status": "finished"}, "one of done"),
+        ({"status": "finished"}, "one of succeeded"),
         ({"status": "checkpointed"}, "without a checkpoint"),
         ({"metadata": {"x": object()}}, "plain, finite values"),
         ({"metadata": {"x": "y" * 2**20}}, "use an output file"),

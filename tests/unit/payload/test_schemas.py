@@ -128,7 +128,7 @@ GOOD: list[tuple[str, object]] = [
     ),
     ("event-1.0", {"t": 1.0, "type": "health", "message": "warm", "healthy": True}),
     ("event-1.0", {"t": 1, "type": "progress", "metric": {}, "later_key": "x"}),
-    ("result-1.0", {"contract": "1.0", "status": "done"}),
+    ("result-1.0", {"contract": "1.0", "status": "succeeded"}),
     ("result-1.0", {"contract": "1.3", "status": "diverged", "loss": None}),
 ]
 
@@ -174,18 +174,18 @@ BAD: list[tuple[str, object]] = [
     ("event-1.0", {"t": 1, "type": "log", "message": "x" * 5000}),
     ("event-1.0", {"t": 1, "type": "checkpoint", "generation": 0, "path": "c", "bytes": 1, "seconds": 1}),
     ("event-1.0", ["t", 1]),
-    ("result-1.0", {"status": "done"}),
+    ("result-1.0", {"status": "succeeded"}),
     ("result-1.0", {"contract": "1.0"}),
-    ("result-1.0", {"contract": "2.0", "status": "done"}),
+    ("result-1.0", {"contract": "2.0", "status": "succeeded"}),
     ("result-1.0", {"contract": "1.0", "status": 0}),
-    ("result-1.0", {"contract": "1.0", "status": "done", "loss": "0.5"}),
-    ("result-1.0", {"contract": "1.0", "status": "done", "loss": math.inf}),
+    ("result-1.0", {"contract": "1.0", "status": "succeeded", "loss": "0.5"}),
+    ("result-1.0", {"contract": "1.0", "status": "succeeded", "loss": math.inf}),
     ("result-1.0", {"contract": "1.0", "status": "diverged", "loss": 3.0}),
-    ("result-1.0", {"contract": "1.0", "status": "done", "objectives": {"auc": None}}),
+    ("result-1.0", {"contract": "1.0", "status": "succeeded", "objectives": {"auc": None}}),
     ("result-1.0", {"contract": "1.0", "status": "checkpointed"}),
     ("result-1.0", {"contract": "1.0", "status": "checkpointed", "generation": "../../etc"}),
-    ("result-1.0", {"contract": "1.0", "status": "done", "message": "x" * 1001}),
-    ("result-1.0", {"contract": "1.0", "status": "done", "surprise": 1}),
+    ("result-1.0", {"contract": "1.0", "status": "succeeded", "message": "x" * 1001}),
+    ("result-1.0", {"contract": "1.0", "status": "succeeded", "surprise": 1}),
 ]
 
 
