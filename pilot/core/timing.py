@@ -1,0 +1,75 @@
+"""Arithmetic of time: when to try again, how long a lease may be trusted, how a last window is spent.
+
+All times are seconds. `now` and chance are arguments; nothing here waits.
+"""
+
+from dataclasses import dataclass
+
+RENEWALS_PER_LEASE = 3.0  # two beats may be lost before the lease is in danger
+WIDEST_MARGIN = 10.0  # clocks, a slow commit and the stop ladder have to fit into it
+MARGIN_OF_LEASE = 0.25  # of a short lease, no more than a quarter is given away
+LAST_REPORT = 3.0  # one HTTPS request with one repeat
+_STEEPEST = 60  # doublings; keeps 2**attempt a sane float
+
+
+def delay(attempt: int, base: float, cap: float, unit_random: float) -> float:
+    """Seconds before the next try: doubles from `base` (attempt 0) up to `cap`; half of it is left to chance."""
+    full = min(cap, base * 2.0 ** min(max(attempt, 0), _STEEPEST))
+    return float(full * (0.5 + 0.5 * unit_random))
+
+
+def renewal_interval(lease_seconds: float) -> float:
+    """How often a lease of that length is renewed."""
+    return lease_seconds / RENEWALS_PER_LEASE
+
+
+def lease_margin(lease_seconds: float) -> float:
+    """How long before its end a lease is no longer trusted."""
+    return min(WIDEST_MARGIN, MARGIN_OF_LEASE * lease_seconds)
+
+
+def trusted_until(renewed_at: float, lease_seconds: float) -> float:
+    """Up to when the attempt is certainly ours; counted from when the renewal was *asked for*."""
+    return renewed_at + lease_seconds - lease_margin(lease_seconds)
+
+
+def may_write(now: float, renewed_at: float, lease_seconds: float) -> bool:
+    """Whether external writes may be begun now."""
+    return now < trusted_until(renewed_at, lease_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How the last window is spent: seconds for checkpoint and stop, for storing, and for the last report."""
+
+    stop: float
+    store: float
+    report: float
+
+
+def closing(window: float, grace: float) -> Closing:
+    """Divides the last window: the report first, then at most half of the rest for stopping, the rest for storing."""
+    whole = max(0.0, window)
+    report = min(LAST_REPORT, whole / 2)
+    stop = min(max(0.0, grace), (whole - report) / 2)
+    return Closing(stop, whole - report - stop, report)
+
+
+def time_left(deadline: float | None, now: float) -> float | None:
+    """Seconds up to the deadline, never negative; None where there is none."""
+    return None if deadline is None else max(0.0, deadline - now)
+
+
+def earliest(*moments: float | None) -> float | None:
+    """The first of the moments that are known."""
+    return min((each for each in moments if each is not None), default=None)
+
+
+def show_duration(seconds: float) -> str:
+    """A duration as people write it: 0.25s, 90s, 1h30m."""
+    if seconds < 120:
+        return f"{seconds:.3g}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number)
