@@ -1,12 +1,10 @@
 """Smoke test of the image ml-torch; with --labels it prints what the image's labels say about torch."""
 
 import argparse
-import os
 import sys
 import tempfile
 from pathlib import Path
 
-os.environ.setdefault("KERAS_BACKEND", "torch")
 import torch
 
 
@@ -39,8 +37,15 @@ def learning(folder: Path) -> None:
     x = torch.linspace(-1, 1, 64).reshape(-1, 1)
     data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, 2 * x), batch_size=16)
     model = Line()
-    trainer = lightning.Trainer(max_epochs=20, accelerator="cpu", logger=False, enable_checkpointing=False,
-                                enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder)
+    trainer = lightning.Trainer(
+        max_epochs=20,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
     trainer.fit(model, data)
     assert abs(float(model.layer.weight) - 2) < 0.2
     assert keras.backend.backend() == "torch"
@@ -56,7 +61,7 @@ options = parser.parse_args()
 if options.labels:
     labels()
 else:
-    assert (torch.version.cuda is not None) == (options.device == "cuda"), f"torch {torch.__version__} for {options.device}"
+    assert (torch.version.cuda is not None) == (options.device == "cuda"), torch.__version__
     with tempfile.TemporaryDirectory() as name:
         learning(Path(name))
     sys.stdout.write("ml-torch: smoke test passed\n")
