@@ -11,8 +11,9 @@ from typing import Protocol
 
 from pilot.model.capability import Bound, ImageAtHand, Offer, RuntimeFinding, View
 from pilot.model.faults import Code, Fault, fault
-from pilot.model.files import CodePack, FileRecord, ImageUsed
+from pilot.model.files import CodePack, FileRecord, ImageUsed, Output
 from pilot.model.job import Grant, JobSpec, Share
+from pilot.model.queue import Explanation, JobRow, JobState, JobView, MatchMiss, QueueSettings, Submission
 from pilot.model.report import Isolation, Report
 
 # --- what may go wrong at a door -----------------------------------------------------------------------------------
@@ -116,6 +117,46 @@ class Server(Protocol):
 
     def code(self, pack: CodePack) -> bytes:
         """The archive of a job's own code; the caller verifies it."""
+
+    def close(self) -> None:
+        """Lets go of connections and files."""
+
+
+# --- the queue, seen by its users ------------------------------------------------------------------------------------
+
+
+class Queue(Protocol):
+    """The queue as its users use it; `job` is an id, or a name that one job alone has."""
+
+    def add(self, jobs: Sequence[Submission]) -> Sequence[JobRow]:
+        """Takes all of them or none; `after` names ids, or names given in the same call."""
+
+    def find(self, states: Sequence[JobState] = (), owner: str = "", limit: int = 0) -> Sequence[JobRow]:
+        """The jobs in those states (none given: all) of that owner, in order of arrival."""
+
+    def show(self, job: str) -> JobView:
+        """One job in full."""
+
+    def results(self, job: str) -> Sequence[Report]:
+        """The reports of all its attempts, the last one last."""
+
+    def explain(self, job: str) -> Explanation:
+        """Why it stands where it stands."""
+
+    def hold(self, jobs: Sequence[str]) -> Sequence[JobRow]:
+        """Not to be given out (again) until released; what runs now runs on."""
+
+    def release(self, jobs: Sequence[str]) -> Sequence[JobRow]:
+        """May be given out again."""
+
+    def cancel(self, jobs: Sequence[str]) -> Sequence[JobRow]:
+        """To be ended: at once where they wait, through the heartbeat where they run."""
+
+    def checkpoint(self, jobs: Sequence[str]) -> Sequence[JobRow]:
+        """Running jobs are to write a checkpoint now, through the heartbeat."""
+
+    def settings(self) -> QueueSettings:
+        """The queue's name, owner, state and defaults."""
 
     def close(self) -> None:
         """Lets go of connections and files."""
@@ -278,6 +319,20 @@ class Storage(Protocol):
         """Copies `source` to URL, create-only and read back; the same bytes twice is fine."""
 
 
+class Collect(Protocol):
+    """Finds a job's outputs in its working directory, safely."""
+
+    def __call__(self, work: Path, outputs: Sequence[Output]) -> Sequence[tuple[str, Path]]:
+        """Name and path of every output; raises output.missing, output.escape."""
+
+
+class Unpack(Protocol):
+    """Unpacks a job's own code."""
+
+    def __call__(self, data: bytes, sha256: str, target: Path) -> None:
+        """Verifies the archive and its members before a byte is written."""
+
+
 class Images(Protocol):
     """The images of this node."""
 
@@ -317,6 +372,9 @@ class Matcher(Protocol):
 
     def matches(self, expression: str, target: dict[str, object], own: dict[str, object]) -> bool:
         """Whether the expression of `own` is true against `target`."""
+
+    def why_not(self, expression: str, target: dict[str, object], own: dict[str, object]) -> MatchMiss | None:
+        """The first clause of `own`'s expression that is not true against `target`; None = it matches."""
 
 
 class Clock(Protocol):

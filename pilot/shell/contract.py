@@ -1,0 +1,198 @@
+"""The pilot's side of the contract with the payload: what it is given, and what it leaves behind."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from zlib import crc32
+
+from pilot.core.reporting import iso
+from pilot.model.facts import Ending, Usage
+from pilot.model.files import Input
+from pilot.model.job import Job, Share
+from pilot.ports import Gone, Sandbox
+
+VERSION = "1.0"
+RESULT_BYTES = 1 << 20
+TAIL_BYTES = 2000
+STATUSES = frozenset({"succeeded", "failed", "diverged", "transient", "checkpointed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a payload is told about its stay: seconds since the epoch, seconds, and where it stands."""
+
+    deadline: float
+    grace: float
+    run_dir: str
+
+
+def seed_of(job_id: str) -> int:
+    """The same in every attempt of a job, so that a resumed training is the same training."""
+    return crc32(job_id.encode())
+
+
+def environment(job: Job, share: Share, terms: Terms) -> tuple[tuple[str, str], ...]:
+    """The PILOT_ variables of docs/contract.md."""
+    assert job.grant is not None
+    values = {
+        "PILOT_CONTRACT": VERSION,
+        "PILOT_JOB_ID": job.grant.job_id,
+        "PILOT_ATTEMPT": str(job.grant.attempt),
+        "PILOT_RUN_DIR": terms.run_dir,
+        "PILOT_GRACE_SECONDS": f"{terms.grace:g}",
+        "PILOT_CPUS": str(max(1, len(share.cpus))),
+        "PILOT_MEM_MB": str(share.memory_bytes >> 20),
+        "PILOT_SEED": str(seed_of(job.grant.job_id)),
+    }
+    if terms.deadline:
+        values["PILOT_DEADLINE"] = f"{terms.deadline:.0f}"
+    return tuple(values.items())
+
+
+def write_terms(job: Job, share: Share, terms: Terms, sandbox: Sandbox, found: dict[str, int]) -> None:
+    """Writes contract.json and inputs.json where the runtime binds them from; `found` gives sizes of staged inputs."""
+    _write(sandbox.pilot / "contract.json", _contract(job, share, terms))
+    _write(sandbox.pilot / "inputs.json", [_input(each, found) for each in job.spec.inputs])
+    for name in ("control", "checkpoint"):
+        (sandbox.work / name).mkdir(exist_ok=True)
+
+
+def _write(path: Path, document: object) -> None:
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def _contract(job: Job, share: Share, terms: Terms) -> dict[str, object]:
+    assert job.grant is not None
+    return {
+        "contract": VERSION,
+        "job_id": job.grant.job_id,
+        "name": job.spec.name,
+        "attempt": job.grant.attempt,
+        "kind": job.spec.kind,
+        "seed": seed_of(job.grant.job_id),
+        "deadline_utc": iso(terms.deadline) if terms.deadline else None,
+        "grace_s": terms.grace,
+        "checkpoint_interval_s": job.spec.checkpoint_interval or None,
+        "resources": {
+            "cpus": max(1, len(share.cpus)),
+            "memory_bytes": share.memory_bytes or None,
+            "scratch_bytes": share.scratch_bytes or None,
+            "devices": list(share.devices),
+        },
+        "inputs": [each.name for each in job.spec.inputs],
+        "paths": {
+            "run": terms.run_dir,
+            "inputs": "inputs.json",
+            "events": "events.jsonl",
+            "control": "control",
+            "result": "result.json",
+            "checkpoint": "checkpoint",
+            "scratch": "/tmp",  # noqa: S108  the sandbox's own /tmp, as the payload sees it
+        },
+    }
+
+
+def _input(each: Input, found: dict[str, int]) -> dict[str, object]:
+    name = each.name
+    return {"name": name, "url": each.url, "path": name, "bytes": found.get(name), "mode": str(each.mode)}
+
+
+def tell(sandbox: Sandbox, name: str, kind: str, reason: str, grace: float | None, now: float) -> None:
+    """Leaves a message in control/, by rename: that the file is there is the message."""
+    path = sandbox.work / "control" / name
+    sequence = _sequence(path) + 1
+    message = {"contract": VERSION, "type": kind, "sequence": sequence, "reason": reason}
+    part = sandbox.pilot / f"{name}.part"
+    part.write_text(json.dumps({**message, "sent_utc": iso(now), "grace_s": grace}))
+    os.replace(part, path)
+
+
+def _sequence(path: Path) -> int:
+    document = _read_json(path)
+    found = document.get("sequence") if isinstance(document, dict) else None
+    return found if isinstance(found, int) else 0
+
+
+def newest_generation(sandbox: Sandbox) -> Path | None:
+    """The newest complete checkpoint: complete is what has its final name and its generation.json."""
+    folder = sandbox.work / "checkpoint"
+    if folder.is_symlink() or not folder.is_dir():
+        return None
+    found = [each for each in folder.glob("gen-[0-9]*[0-9]") if not each.is_symlink()]
+    complete = [each for each in found if (each / "generation.json").is_file()]
+    return max(complete, default=None)
+
+
+def ending_of(gone: Gone, sandbox: Sandbox, restored: str) -> Ending:
+    """The evidence of one ending; `restored` is the generation that was there from the start, or ""."""
+    status, message = _result(sandbox.work / "result.json")
+    newest = newest_generation(sandbox)
+    return Ending(
+        marker=_text(sandbox.work / ".pilot" / "marker", 200).strip(),
+        exit_code=gone.exit_code,
+        signal=gone.signal,
+        gone=gone.gone,
+        result_status=status,
+        result_message=message,
+        fresh_checkpoint=newest is not None and newest.name != restored,
+        stderr_tail=gone.error or _text(sandbox.logs / "stderr", TAIL_BYTES),
+        usage=Usage(cpu_seconds=round(gone.cpu_seconds, 6), memory_peak_bytes=gone.memory_peak_bytes),
+    )
+
+
+def tail(path: Path) -> str:
+    """The last lines of a log."""
+    return _text(path, TAIL_BYTES)
+
+
+def _result(path: Path) -> tuple[str, str]:
+    if not path.exists() and not path.is_symlink():
+        return "", ""
+    document = _read_json(path)
+    if not isinstance(document, dict):
+        return "invalid", "result.json is no JSON object"
+    problem = _broken(document)
+    return ("invalid", problem) if problem else (str(document["status"]), str(document.get("message", "")))
+
+
+def _broken(document: dict[str, object]) -> str:
+    """What breaks the contract in a result, or nothing: the decisive part of schemas/result-1.0.json."""
+    version = document.get("contract")
+    if not isinstance(version, str) or version.partition(".")[0] != "1":
+        return f"result.json: contract {version!r} is not 1.x"
+    if document.get("status") not in STATUSES:
+        return f"result.json: status {document.get('status')!r} is not one of {', '.join(sorted(STATUSES))}"
+    loss = document.get("loss")
+    if loss is not None and (isinstance(loss, bool) or not isinstance(loss, int | float)):
+        return "result.json: loss is not a number"
+    return ""
+
+
+def _read_json(path: Path) -> object:
+    text = _text(path, RESULT_BYTES + 1, from_end=False)
+    if not text or len(text) > RESULT_BYTES:
+        return None
+    try:
+        return json.loads(text, parse_constant=_refuse)  # NaN and infinities are no JSON
+    except ValueError:
+        return None
+
+
+def _refuse(name: str) -> object:
+    raise ValueError(name)
+
+
+def _text(path: Path, limit: int, from_end: bool = True) -> str:
+    """Up to `limit` bytes of a regular file of the payload's; links are not followed."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    with os.fdopen(descriptor, "rb") as file:
+        size = os.fstat(descriptor).st_size
+        try:
+            file.seek(max(0, size - limit) if from_end else 0)
+            return file.read(limit).decode(errors="replace")
+        except OSError:
+            return ""

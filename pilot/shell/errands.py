@@ -1,0 +1,109 @@
+"""What is said to the queue: claims, reports and returns by the batch, heartbeats, looks."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pilot.model.capability import Offer
+from pilot.model.facts import Acknowledged, Fact, Granted, Nothing, Returned
+from pilot.model.faults import Code, fault
+from pilot.model.orders import Kind
+from pilot.model.report import Report
+from pilot.ports import Beat, BeatReply, ClaimRequest, PortError, Server
+from pilot.shell.crew import Task
+from pilot.shell.doors import granted
+
+
+@dataclass(frozen=True, slots=True)
+class Beaten:
+    """The answer to a heartbeat that was asked at `asked` (boot clock); no replies and a reason if it failed."""
+
+    asked: float
+    replies: tuple[BeatReply, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Whether asking for work again may help."""
+
+    changed: bool
+
+
+class Errands:
+    """Runs between the loop and the queue."""
+
+    def __init__(self, server: Server, offer: Callable[[], Offer]) -> None:
+        self._server = server
+        self._offer = offer
+
+    def serve(self, tasks: list[Task]) -> list[Fact]:
+        """One call for all of a kind."""
+        return {Kind.CLAIM: self._claim, Kind.REPORT: self._report, Kind.RETURN: self._return}[tasks[0].order.kind](
+            tasks
+        )
+
+    def _claim(self, tasks: list[Task]) -> list[Fact]:
+        offer = self._offer()
+        grants = self._server.claim([ClaimRequest(each.order.key, offer) for each in tasks])
+        return [
+            Granted(task.order.key, task.order.ticket, grant) if grant else Nothing(task.order.key, task.order.ticket)
+            for task, grant in zip(tasks, grants, strict=True)
+        ]
+
+    def _report(self, tasks: list[Task]) -> list[Fact]:
+        reports = [_report_of(each) for each in tasks]
+        accepted = self._server.report(reports)
+        return [
+            Acknowledged(task.order.key, task.order.ticket, ours) for task, ours in zip(tasks, accepted, strict=True)
+        ]
+
+    def _return(self, tasks: list[Task]) -> list[Fact]:
+        self._server.give_back([each.order.key for each in tasks])
+        return [Returned(each.order.key, each.order.ticket) for each in tasks]
+
+    def beat(self, beats: Sequence[Beat], asked: float) -> Beaten:
+        """One heartbeat for all attempts."""
+        try:
+            return Beaten(asked, tuple(self._server.renew(beats)))
+        except PortError as problem:
+            return Beaten(asked, problem=problem.fault.detail or problem.fault.message)
+
+    def adopt(self, beats: Sequence[Beat], asked: float) -> Beaten:
+        """Asks for attempts of an earlier pilot of this state directory again."""
+        try:
+            answers = self._server.adopt([(each.job_id, each.attempt) for each in beats])
+        except PortError as problem:
+            return Beaten(asked, problem=problem.fault.detail or problem.fault.message)
+        replies = [
+            BeatReply(
+                each.job_id, each.attempt, each.grant is not None, each.grant.lease_seconds if each.grant else 0.0
+            )
+            for each in answers
+        ]
+        return Beaten(asked, tuple(replies))
+
+    def look(self) -> Looked:
+        """Cheap; a look that fails counts as changed, so that the claim shows what is wrong."""
+        try:
+            return Looked(self._server.changed())
+        except PortError:
+            return Looked(True)
+
+
+def _report_of(task: Task) -> Report:
+    if task.report is None:
+        raise LookupError(f"{granted(task.job).job_id}: no report was drawn")
+    return task.report
+
+
+def progress_of(line: str) -> str:
+    """The last progress record as it is sent: one JSON object, or nothing."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return ""
+    return line if isinstance(record, dict) and record.get("type") == "progress" else ""
+
+
+LEASE_LOST = fault(Code.SERVER_UNREACHABLE, "the lease could not be renewed in time")

@@ -1,0 +1,492 @@
+"""Threads do, one thread decides: this is the one.
+
+A turn: take all that is in the inbox, ask the pure core what follows, put the facts on disk in one sync, and only
+then hand the orders to the crew. The loop sleeps between turns until something arrives or an alarm is due.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
+
+from pilot.core import hearing
+from pilot.core import ledger as books
+from pilot.core.reporting import draw_report
+from pilot.core.steward import Notice, Stage, Steward, decide, tally
+from pilot.core.timing import LAST_REPORT, delay
+from pilot.core.wishes import Claim, Drop, EndAll, Leave, Look, Wish
+from pilot.model import facts
+from pilot.model.capability import View
+from pilot.model.facts import Fact
+from pilot.model.faults import Code, fault
+from pilot.model.job import Cause, Job, Phase
+from pilot.model.orders import GiveBack, Kind, Order
+from pilot.model.report import Isolation, Report
+from pilot.ports import Beat, Clock, Journal, Line
+from pilot.shell.crew import Crew, Task
+from pilot.shell.errands import LEASE_LOST, Beaten, Errands, Looked
+from pilot.shell.leases import Leases
+from pilot.shell.story import Held, fold, is_over, line_of, snapshot, step
+from pilot.shell.timers import Timers
+
+Message = Fact | Beaten | Looked | Notice | Callable[[], None]
+VALIDATE_SECONDS = 3600.0
+RETRY_PARKED = (2.0, 60.0)
+RETRY_REPORT = (0.2, 30.0)
+_EXTERNAL = frozenset({Kind.STORE, Kind.STORE_CHECKPOINT})
+# Seconds after which the loop itself answers an order; *start* and *adopt* last as long as their payload.
+DEADLINES = {
+    Kind.CLAIM: 60.0,
+    Kind.FETCH: 7200.0,
+    Kind.STORE: 7200.0,
+    Kind.STORE_CHECKPOINT: 1800.0,
+    Kind.CHECKPOINT: 120.0,
+    Kind.REPORT: 60.0,
+    Kind.RETURN: 60.0,
+    Kind.SWEEP: 600.0,
+}
+STOP_MARGIN = 30.0  # beyond the grace: KILL, sweep, and ten seconds for what does not die
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the loop works with, beside the crew."""
+
+    clock: Clock
+    journal: Journal
+    errands: Errands
+    isolation: Callable[[Job], Isolation]
+    on_report: Callable[[Report], None]
+    on_fact: Callable[[Job, Job, Fact], None]
+    on_event: Callable[[str, dict[str, object]], None]
+    on_over: Callable[[Job], None]
+    hurry: Callable[[Job], None]
+    watch: Callable[[Job, facts.Go], None]
+    unit_random: Callable[[], float]
+    pilot_id: str
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one pilot did: jobs by verdict, why it left, and for how long it lived."""
+
+    pilot_id: str
+    why: str
+    seconds: float
+    verdicts: tuple[tuple[str, int], ...]
+    parked: int
+
+
+class Loop:
+    """The deciding thread."""
+
+    def __init__(self, desk: Desk, steward: Steward, ledger: books.Ledger) -> None:
+        self._desk = desk
+        self._steward = steward
+        self._ledger = ledger
+        self._inbox: SimpleQueue[Message] = SimpleQueue()
+        self._held: dict[str, Held] = {}
+        self._timers = Timers()
+        self._leases = Leases()
+        self._lines: list[Line] = []
+        self._orders: list[Order] = []
+        self._waiting: dict[str, Order] = {}  # external orders of jobs whose lease must be renewed first
+        self._tries: dict[tuple[str, str], int] = {}
+        self._verdicts: dict[str, int] = {}
+        self._beating = False
+        self._wake: float | None = None
+        self._last_moment = 0.0
+        self._born = desk.clock.monotonic()
+        self.crew: Crew | None = None
+
+    def post(self, message: Message) -> None:
+        """Any thread, any signal handler: something happened."""
+        self._inbox.put(message)
+
+    def offer_free(self) -> View:
+        """What may be offered now."""
+        return books.free(self._ledger)
+
+    def run(self) -> Summary:
+        """Works until the steward has left."""
+        self._recover()
+        self._steward = hearing.probed(self._steward)
+        while not self._done():
+            self._turn()
+            if not self._done():
+                self._take(block=True)
+        self._turn()
+        parked = sum(each.job.phase is Phase.PARKED for each in self._held.values())
+        lived = self._desk.clock.monotonic() - self._born
+        return Summary(self._desk.pilot_id, self._steward.why, lived, tuple(self._verdicts.items()), parked)
+
+    def _done(self) -> bool:
+        if self._steward.stage is not Stage.LEFT:
+            return False
+        busy = any(each.job.phase is not Phase.PARKED for each in self._held.values())
+        return not (busy and self._now() < self._last_moment)
+
+    # --- one turn ------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        self._take(block=False)
+        self._timers.ring(self._now())
+        self._grant_ready()
+        self._decide()
+        self._commit()
+        self._hand_out()
+        self._set_heartbeat()
+
+    def _take(self, block: bool) -> None:
+        """Hears all that is in the inbox, after waiting for the first if told to."""
+        try:
+            if block:
+                self._hear(self._inbox.get(timeout=self._patience()))
+            while True:
+                self._hear(self._inbox.get_nowait())
+        except Empty:
+            return
+
+    def _patience(self) -> float | None:
+        moments = [each for each in (self._timers.next(), self._wake) if each is not None]
+        return max(0.0, min(moments) - self._now()) if moments else None
+
+    def _now(self) -> float:
+        return self._desk.clock.boot()
+
+    def _hear(self, message: Message) -> None:
+        match message:
+            case Notice():
+                self._desk.on_event("notice", {"notice": message.value})
+                self._steward = hearing.notice(self._steward, message)
+            case Looked(changed=changed):
+                self._steward = hearing.looked(self._steward, changed, self._now())
+            case Beaten():
+                self._beaten(message)
+            case facts.Answer() | facts.News():
+                self._apply(message)
+            case _:
+                message()
+
+    def _decide(self) -> None:
+        jobs = (each.job for each in self._held.values())
+        seen = tally(jobs, books.free(self._ledger).cpus)
+        self._steward, wishes, self._wake = decide(self._steward, seen, self._now())
+        for wish in wishes:
+            self._heed(wish)
+
+    def _heed(self, wish: Wish) -> None:
+        match wish:
+            case Claim(claim_id=key):
+                self._held[key] = Held(Job(key), replace(Held(Job(key)).dossier, since=self._desk.clock.monotonic()))
+                self._apply(facts.Claiming(key))
+            case Drop(claim_id=key):
+                self._apply(facts.End(key, Cause.PREEMPTED))
+            case Look():
+                self._look()
+            case EndAll(cause=cause, code=code):
+                for key in list(self._held):
+                    self._apply(facts.End(key, cause, fault(code)))
+            case Leave(at_once=True):
+                self._leave_at_once()
+
+    def _leave_at_once(self) -> None:
+        """Told twice: no more grace for payloads, and only a moment for the last reports."""
+        self._desk.on_event("leaving at once", {})
+        self._last_moment = self._now() + LAST_REPORT
+        self._timers.set("last moment", self._last_moment, lambda: None)
+        for held in self._held.values():
+            self._desk.hurry(held.job)
+
+    def _look(self) -> None:
+        crew = self._crew()
+        crew.beat(lambda: self.post(self._desk.errands.look()))
+
+    # --- facts ---------------------------------------------------------------------------------------------
+
+    def _apply(self, fact: Fact) -> None:
+        """One fact: the job goes on, its orders are kept until the fact is on disk."""
+        held = self._held.get(fact.key)
+        if held is None:
+            return
+        wall, mono = self._desk.clock.wall(), self._desk.clock.monotonic()
+        after, orders = step(held, fact, wall, mono)
+        if after.job is held.job and not orders:
+            return
+        self._lines.append(line_of(fact, wall, mono))
+        self._held[fact.key] = after
+        self._desk.on_fact(held.job, after.job, fact)
+        self._aside(held.job, after.job, fact)
+        self._orders_of(after, orders)
+
+    def _orders_of(self, held: Held, orders: tuple[object, ...]) -> None:
+        for order in orders:
+            if isinstance(order, GiveBack):
+                self._ledger = books.give_back(self._ledger, order.key, order.retire)
+            elif isinstance(order, Order):
+                self._orders.append(order)
+
+    def _aside(self, before: Job, after: Job, fact: Fact) -> None:
+        """What the loop itself keeps in step with the job: leases, alarms, claims, the summary."""
+        key = after.key
+        if isinstance(fact, facts.Answer):
+            self._timers.cancel(f"{key}:order:{fact.ticket}")
+        match fact:
+            case facts.Granted(grant=grant):
+                self._leases.take(key, self._now(), grant.lease_seconds)
+                self._steward = hearing.granted(self._steward, key, grant.spec.needs[0].cpus)
+            case facts.Nothing():
+                self._steward = hearing.nothing(self._steward, key, self._now())
+            case facts.Broke(kind=Kind.CLAIM):
+                self._steward = hearing.broke(self._steward, key, self._now(), self._desk.unit_random())
+                self._desk.on_event("claim broke", {"why": fact.fault.detail or fact.fault.message})
+            case facts.Go():
+                self._desk.watch(after, fact)
+            case facts.Acknowledged(accepted=accepted):
+                self._acknowledged(after, accepted)
+        if after.phase is not before.phase:
+            self._entered(after)
+        if is_over(after):
+            self._over(after)
+
+    def _entered(self, job: Job) -> None:
+        """Alarms of the phase that the job has just entered."""
+        name = f"{job.key}:walltime"
+        match job.phase:
+            case Phase.RUNNING:
+                self._set_walltime(job)
+                self._set_checkpoint(job)
+            case Phase.VALIDATING:
+                self._timers.set(name, self._now() + VALIDATE_SECONDS, lambda: self._overtime(job.key))
+            case Phase.STOPPING:
+                self._timers.cancel(name)
+            case Phase.PARKED:
+                self._retry_later(job)
+            case Phase.CLOSED:
+                self._timers.cancel_all(f"{job.key}:")
+
+    def _set_walltime(self, job: Job) -> None:
+        share = self._ledger.share(job.key)
+        if share is not None and share.walltime_seconds:
+            due = self._now() + share.walltime_seconds
+            self._timers.set(f"{job.key}:walltime", due, lambda: self._overtime(job.key))
+
+    def _overtime(self, key: str) -> None:
+        self._apply(facts.End(key, Cause.LIMIT, fault(Code.PAYLOAD_WALLTIME)))
+
+    def _set_checkpoint(self, job: Job) -> None:
+        if job.spec.checkpoint_interval:
+            due = self._now() + job.spec.checkpoint_interval
+            self._timers.set(f"{job.key}:checkpoint", due, lambda: self._checkpoint_due(job))
+
+    def _checkpoint_due(self, job: Job) -> None:
+        self._apply(facts.CheckpointDue(job.key))
+        self._set_checkpoint(job)
+
+    def _retry_later(self, job: Job) -> None:
+        pause = self._pause(job.key, "parked", RETRY_PARKED)
+        self._timers.set(f"{job.key}:parked", self._now() + pause, lambda: self._retry(job))
+
+    def _retry(self, job: Job) -> None:
+        self._apply(facts.RetryDue(job.key))
+        self._retry_later(job)
+
+    def _pause(self, key: str, what: str, bounds: tuple[float, float]) -> float:
+        tries = self._tries[key, what] = self._tries.get((key, what), -1) + 1
+        return delay(tries, *bounds, self._desk.unit_random())
+
+    def _acknowledged(self, job: Job, accepted: bool) -> None:
+        verdict = (job.verdict.value if job.verdict else "failed") if accepted else "fenced"
+        self._verdicts[verdict] = self._verdicts.get(verdict, 0) + 1
+        report = self._report(job)
+        reporting = self._desk.clock.monotonic() - self._held[job.key].dossier.since
+        self._desk.on_report(replace(report, seconds=replace(report.seconds, reporting=round(reporting, 6))))
+
+    def _over(self, job: Job) -> None:
+        self._leases.drop(job.key)
+        self._timers.cancel_all(f"{job.key}:")
+        self._waiting.pop(job.key, None)
+        for each in [each for each in self._tries if each[0] == job.key]:
+            del self._tries[each]
+        del self._held[job.key]
+        self._desk.on_over(job)
+
+    def _grant_ready(self) -> None:
+        """Gives shares to the jobs that wait for theirs, in the order in which they came."""
+        for key, held in list(self._held.items()):
+            if held.job.phase is Phase.READY:
+                self._grant(key, held.job)
+
+    def _grant(self, key: str, job: Job) -> None:
+        if not books.can_ever(self._ledger, job.spec.needs):
+            detail = "the job's needs are larger than this slot"
+            self._apply(facts.Unfit(key, fault(Code.JOB_INVALID, detail)))
+            return
+        self._ledger, share = books.grant(self._ledger, key, job.spec.needs)
+        if share is not None:
+            self._apply(facts.Go(key, share))
+
+    # --- orders --------------------------------------------------------------------------------------------
+
+    def _commit(self) -> None:
+        """On disk before the orders go out."""
+        if not self._lines:
+            return
+        lines, self._lines = self._lines, []
+        self._desk.journal.write(lines)
+        if self._desk.journal.full():
+            self._desk.journal.begin(self._snapshots())
+
+    def _snapshots(self) -> list[Line]:
+        wall, mono = self._desk.clock.wall(), self._desk.clock.monotonic()
+        return [snapshot(each, wall, mono) for each in self._held.values()]
+
+    def _hand_out(self) -> None:
+        orders, self._orders = self._orders, []
+        for order in orders:
+            held = self._held.get(order.key)
+            if held is not None and held.job.ticket(order.kind) == order.ticket:
+                self._hand_out_one(order, held)
+
+    def _hand_out_one(self, order: Order, held: Held) -> None:
+        if order.kind in _EXTERNAL and not self._leases.trusted(order.key, self._now()):
+            self._waiting[order.key] = order
+            self._beat()
+            return
+        if order.kind is Kind.REPORT and order.ticket > 1 and self._is_repeat(order):
+            pause = self._pause(order.key, "report", RETRY_REPORT)
+            self._timers.set(f"{order.key}:report", self._now() + pause, lambda: self._submit(order))
+            return
+        self._submit(order)
+
+    def _is_repeat(self, order: Order) -> bool:
+        tried = (order.key, "reported") in self._tries
+        self._tries[order.key, "reported"] = 1
+        return tried
+
+    def _submit(self, order: Order) -> None:
+        held = self._held.get(order.key)
+        if held is None or held.job.ticket(order.kind) != order.ticket:
+            return
+        seconds = self._desk.grace + STOP_MARGIN if order.kind is Kind.STOP else DEADLINES.get(order.kind)
+        if seconds is not None:
+            name = f"{order.key}:order:{order.ticket}"
+            self._timers.set(name, self._now() + seconds, lambda: self._deadline_passed(order))
+        report = self._report(held.job) if order.kind is Kind.REPORT else None
+        self._crew().submit(Task(order, held.job, held.dossier, report))
+
+    def _deadline_passed(self, order: Order) -> None:
+        """The loop answers for a hand that did not come back."""
+        self._crew().forget(order.key, order.ticket)
+        code = Code.STOP_FAILED if order.kind is Kind.STOP else Code.PILOT_DEADLINE
+        late = fault(code, f"{order.kind}: no answer in time")
+        self._apply(facts.Broke(order.key, order.ticket, order.kind, late))
+        if order.kind is Kind.STOP:
+            self._give_up_payload(order.key, late)
+
+    def _give_up_payload(self, key: str, late: object) -> None:
+        held = self._held.get(key)
+        for kind, ticket in held.job.open if held else ():
+            if kind in (Kind.START, Kind.ADOPT, Kind.VALIDATE):
+                self._crew().forget(key, ticket)
+                stuck = fault(Code.STOP_FAILED, "the payload could not be ended")
+                self._apply(facts.Broke(key, ticket, kind, stuck, gone=False))
+
+    def _report(self, job: Job) -> Report:
+        dossier = self._held[job.key].dossier
+        return draw_report(job, dossier, self._desk.isolation(job), self._desk.pilot_id, self._desk.clock.wall())
+
+    def _crew(self) -> Crew:
+        if self.crew is None:
+            raise RuntimeError("the loop has no crew yet")
+        return self.crew
+
+    # --- leases --------------------------------------------------------------------------------------------
+
+    def _set_heartbeat(self) -> None:
+        due, loss = self._leases.next_beat(), self._leases.next_loss()
+        if due is not None and not self._beating and "beat" not in self._timers:
+            self._timers.set("beat", due, self._beat)
+        if loss is not None:
+            self._timers.set("loss", loss, self._fence_lost)
+
+    def _beat(self) -> None:
+        """Renews every lease; one heartbeat at a time, in its own lane."""
+        beats = [_beat_of(each.job) for each in self._held.values() if each.job.grant is not None]
+        if self._beating or not beats:
+            return
+        self._beating = True
+        self._timers.cancel("beat")
+        asked = self._now()
+        self._crew().beat(lambda: self.post(self._desk.errands.beat(beats, asked)))
+
+    def _beaten(self, beaten: Beaten) -> None:
+        self._beating = False
+        if beaten.problem:
+            self._desk.on_event("heartbeat failed", {"why": beaten.problem})
+            self._timers.set("beat", self._now() + self._leases.patience(), self._beat)
+            return
+        keys = {
+            (each.job.grant.job_id, each.job.grant.attempt): key for key, each in self._held.items() if each.job.grant
+        }
+        for reply in beaten.replies:
+            key = keys.get((reply.job_id, reply.attempt))
+            if key is not None:
+                self._renewed(key, reply.ours, reply.lease_seconds, reply.command, beaten.asked)
+
+    def _renewed(self, key: str, ours: bool, seconds: float, command: str, asked: float) -> None:
+        if not ours:
+            self._fenced(key)
+            return
+        self._leases.take(key, asked, seconds)
+        waiting = self._waiting.pop(key, None)
+        if waiting is not None:
+            self._submit(waiting)
+        if command == "cancel":
+            self._apply(facts.End(key, Cause.CANCELLED, fault(Code.JOB_CANCELLED)))
+        elif command == "checkpoint":
+            self._apply(facts.CheckpointDue(key))
+
+    def _fenced(self, key: str) -> None:
+        self._leases.drop(key)
+        self._waiting.pop(key, None)
+        self._apply(facts.End(key, Cause.FENCED, fault(Code.SERVER_REFUSED, "the attempt is no longer ours")))
+
+    def _fence_lost(self) -> None:
+        for key in self._leases.lost(self._now()):
+            self._leases.drop(key)
+            self._apply(facts.End(key, Cause.FENCED, LEASE_LOST))
+
+    # --- recovery ------------------------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        """Takes up what an earlier pilot of this state directory left."""
+        self._held = fold(self._desk.journal.replay())
+        self._desk.journal.begin(self._snapshots())
+        for key, held in list(self._held.items()):
+            self._hold_again(key, held)
+        if self._held:
+            self._desk.on_event("recovering", {"jobs": len(self._held)})
+            self._adopt()
+
+    def _hold_again(self, key: str, held: Held) -> None:
+        if held.job.holds_share:
+            self._ledger = books.hold(self._ledger, key, held.dossier.share)
+        if held.job.grant is not None:
+            self._leases.take(key, self._now(), held.job.grant.lease_seconds, certain=False)
+        self._apply(facts.Recovered(key))
+        if key in self._held:
+            self._entered(self._held[key].job)
+
+    def _adopt(self) -> None:
+        beats = [_beat_of(each.job) for each in self._held.values() if each.job.grant is not None]
+        if beats:
+            self._beating = True
+            asked = self._now()
+            self._crew().beat(lambda: self.post(self._desk.errands.adopt(beats, asked)))
+
+
+def _beat_of(job: Job) -> Beat:
+    if job.grant is None:
+        raise LookupError(f"{job.key}: not granted")
+    return Beat(job.grant.job_id, job.grant.attempt, job.phase.value)

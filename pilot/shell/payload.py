@@ -1,0 +1,198 @@
+"""Starting, warning, stopping and adopting payloads; what they leave is read when they end."""
+
+import threading
+from dataclasses import dataclass
+
+from pilot.model.facts import Exited, Fact, Saved, Stopped, Validated
+from pilot.model.job import Job
+from pilot.model.report import Isolation
+from pilot.ports import Gone, Launch, RunPlan, RunRequest, Sandbox
+from pilot.shell import contract
+from pilot.shell.crew import Crew, Task
+from pilot.shell.doors import Doors, House, granted, launch_of, sandbox_of
+
+NOTICE_SECONDS = 30.0  # at most this long a payload that writes checkpoints is waited for before TERM
+_LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """Who waits for the end of a launch."""
+
+    task: Task
+    step: str
+
+
+class Payloads:
+    """Carries out *start*, *adopt*, *validate*, *checkpoint* and *stop*; ends come through `gone`."""
+
+    def __init__(self, doors: Doors, house: House) -> None:
+        self._doors = doors
+        self._house = house
+        self._lock = threading.Lock()
+        self._waiting: dict[str, _Waiting] = {}
+        self._isolation: dict[str, Isolation] = {}
+        self._ended = threading.Condition()
+        self.crew: Crew | None = None
+
+    def isolation(self, key: str) -> Isolation:
+        """How far the job's payload was kept apart."""
+        return self._isolation.get(key, Isolation())
+
+    def forget(self, job: Job) -> None:
+        """The job is over."""
+        self._isolation.pop(job.key, None)
+
+    # --- orders --------------------------------------------------------------------------------------------
+
+    def start(self, task: Task) -> None:
+        """Starts the payload; answered when it ends."""
+        self._begin(task, "run", task.job.spec.command)
+
+    def validate(self, task: Task) -> None:
+        """Starts the validate step, or waits for the one that runs already."""
+        if not self._adopted(task, "validate"):
+            self._begin(task, "validate", task.job.spec.validate)
+
+    def adopt(self, task: Task) -> None:
+        """Waits for a payload that an earlier pilot started; one that was never started is started now."""
+        if not self._adopted(task, "run"):
+            self._begin(task, "run", task.job.spec.command)
+
+    def checkpoint(self, task: Task) -> Saved:
+        """Tells the payload to save; waits for a new generation where it writes any."""
+        job, sandbox = task.job, sandbox_of(self._house, task.job)
+        before = contract.newest_generation(sandbox)
+        leaving = job.cause is not None
+        name, kind = ("PREEMPT.json", "preempt") if leaving else ("CHECKPOINT_NOW", "checkpoint")
+        grace = self._house.grace if leaving else None
+        contract.tell(sandbox, name, kind, job.cause or "interval", grace, self._doors.clock.wall())
+        patience = min(NOTICE_SECONDS, self._house.grace) if leaving else NOTICE_SECONDS
+        fresh = self._await_generation(task, sandbox, before.name if before else "", patience)
+        return Saved(task.order.key, task.order.ticket, fresh)
+
+    def stop(self, task: Task) -> Stopped:
+        """Climbs the ladder: TERM, grace, KILL, session sweep."""
+        step = "validate" if task.job.phase == "validating" else "run"
+        self._doors.launcher.stop(launch_of(task.job, step), self._house.grace)
+        return Stopped(task.order.key, task.order.ticket)
+
+    def hurry(self, job: Job) -> None:
+        """No more grace: what of the job still runs is killed now."""
+        steps = {"running": "run", "stopping": "run", "validating": "validate"}
+        step = steps.get(job.phase.value)
+        if step is not None:
+            self._doors.launcher.stop(launch_of(job, step), 0.0)
+
+    # --- ends ----------------------------------------------------------------------------------------------
+
+    def gone(self, gone: Gone) -> None:
+        """Told by the launcher: the answer of the waiting order is made by the crew."""
+        with self._lock:
+            waiting = self._waiting.pop(gone.launch, None)
+        with self._ended:
+            self._ended.notify_all()
+        if waiting is not None and self.crew is not None:
+            order = waiting.task.order
+            self.crew.conclude(order.key, order.ticket, lambda: self._ending(waiting, gone))
+
+    def _ending(self, waiting: _Waiting, gone: Gone) -> Fact:
+        order, job = waiting.task.order, waiting.task.job
+        self._doors.launcher.forget(gone.launch)
+        sandbox = sandbox_of(self._house, job)
+        if waiting.step == "validate":
+            return _validated(waiting.task, gone, sandbox)
+        resume = granted(job).resume
+        restored = _restored(sandbox) if resume else ""
+        return Exited(order.key, order.ticket, contract.ending_of(gone, sandbox, restored))
+
+    # --- helpers -------------------------------------------------------------------------------------------
+
+    def _begin(self, task: Task, step: str, command: tuple[str, ...]) -> None:
+        sandbox = sandbox_of(self._house, task.job)
+        plan = self.plan(task, step, command)
+        with self._lock:
+            self._waiting[launch_of(task.job, step)] = _Waiting(task, step)
+        prefix = "" if step == "run" else f"{step}."
+        self._doors.launcher.start(
+            Launch(
+                launch=launch_of(task.job, step),
+                plan=plan,
+                record=sandbox.pilot / step,
+                stdout=sandbox.logs / f"{prefix}stdout",
+                stderr=sandbox.logs / f"{prefix}stderr",
+                grace=self._house.grace,
+                log_bytes=self._house.log_bytes,
+            )
+        )
+
+    def plan(self, task: Task, step: str, command: tuple[str, ...]) -> RunPlan:
+        """The exact command of one step, with what it needs written into the sandbox."""
+        job = task.job
+        sandbox, share = sandbox_of(self._house, job), task.dossier.share
+        terms = contract.Terms(self._deadline(task), self._house.grace, self._doors.runtime.workdir(sandbox))
+        contract.write_terms(job, share, terms, sandbox, {each.name: each.size for each in task.dossier.inputs})
+        grant = granted(job)
+        request = RunRequest(
+            job_id=grant.job_id,
+            attempt=grant.attempt,
+            spec=job.spec,
+            share=share,
+            sandbox=sandbox,
+            image=task.dossier.image,
+            step=step,
+            command=command,
+            environment=contract.environment(job, share, terms),
+            binds=self._house.binds,
+        )
+        plan = self._doors.runtime.prepare(request)
+        self._isolation[job.key] = plan.isolation
+        return plan
+
+    def _deadline(self, task: Task) -> float:
+        limit = task.dossier.share.walltime_seconds
+        return self._doors.clock.wall() + limit if limit else 0.0
+
+    def _adopted(self, task: Task, step: str) -> bool:
+        launch = launch_of(task.job, step)
+        with self._lock:
+            self._waiting[launch] = _Waiting(task, step)
+        found = self._doors.launcher.adopt(launch, sandbox_of(self._house, task.job).pilot / step)
+        if not found:
+            with self._lock:
+                self._waiting.pop(launch, None)
+        return found
+
+    def _await_generation(self, task: Task, sandbox: Sandbox, before: str, patience: float) -> bool:
+        """Only a payload that asked for checkpoints is waited for; its end ends the waiting."""
+        if not task.job.spec.checkpoint_interval:
+            return False
+        launch = launch_of(task.job, "run")
+        until = self._doors.clock.monotonic() + patience
+        while not task.abandoned() and launch in self._waiting and self._doors.clock.monotonic() < until:
+            newest = contract.newest_generation(sandbox)
+            if newest is not None and newest.name != before:
+                return True
+            with self._ended:
+                self._ended.wait(_LOOK_SECONDS)
+        newest = contract.newest_generation(sandbox)
+        return newest is not None and newest.name != before
+
+
+def _restored(sandbox: Sandbox) -> str:
+    marker = sandbox.pilot / "restored"
+    return marker.read_text() if marker.exists() else ""
+
+
+def _validated(task: Task, gone: Gone, sandbox: Sandbox) -> Fact:
+    order = task.order
+    valid = gone.exit_code == 0
+    detail = "" if valid else _why(gone, sandbox)
+    return Validated(order.key, order.ticket, valid, detail, gone.gone)
+
+
+def _why(gone: Gone, sandbox: Sandbox) -> str:
+    said = contract.tail(sandbox.logs / "validate.stderr") or contract.tail(sandbox.logs / "validate.stdout")
+    last = said.strip().splitlines()[-1:] or [gone.error]
+    how = f"signal {gone.signal}" if gone.signal else f"exit code {gone.exit_code}"
+    return f"validate step: {how}: {last[0]}" if last[0] else f"validate step: {how}"

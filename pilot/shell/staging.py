@@ -1,0 +1,207 @@
+"""Files in and out, and the sandbox they live in."""
+
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+from pilot.failpoints import effect
+from pilot.model.facts import Arrived, Stored, Swept
+from pilot.model.faults import Code
+from pilot.model.files import FileRecord, ImageUsed, Input, Mode, Output, Resume, What
+from pilot.model.job import Job, Verdict
+from pilot.ports import Abandon, Abandoned, Final, Sandbox
+from pilot.shell.contract import newest_generation
+from pilot.shell.crew import Task
+from pilot.shell.doors import Doors, House, destination, granted, sandbox_of, storage_for
+
+_CHECKPOINT = "checkpoint.tar"
+_LOGS = ("stdout", "stderr", "pilot")
+
+
+class Staging:
+    """Carries out *fetch*, *store*, *store-checkpoint* and *sweep*."""
+
+    def __init__(self, doors: Doors, house: House) -> None:
+        self._doors = doors
+        self._house = house
+
+    # --- in ------------------------------------------------------------------------------------------------
+
+    def fetch(self, task: Task) -> Arrived:
+        """Brings image, code, inputs and checkpoint to the node, verified; what is there already is kept."""
+        job, sandbox = task.job, sandbox_of(self._house, task.job)
+        _make(sandbox)
+        image = self._image(job)
+        self._code(job, sandbox)
+        inputs = tuple(self._input(each, sandbox, task.abandoned) for each in job.spec.inputs)
+        self._restore(job, sandbox, task.abandoned)
+        return Arrived(task.order.key, task.order.ticket, image, inputs)
+
+    def _image(self, job: Job) -> ImageUsed | None:
+        if self._house.bare:
+            return None
+        if not job.spec.image:
+            raise Final(Code.JOB_INVALID, "the job names no image, and this pilot runs jobs in containers only")
+        return self._doors.images.resolve(job.spec.image, job.spec.image_sha256)
+
+    def _code(self, job: Job, sandbox: Sandbox) -> None:
+        pack = job.spec.code
+        if pack is None or any(sandbox.code.iterdir()):
+            return
+        part = sandbox.root / "code.part"
+        shutil.rmtree(part, ignore_errors=True)
+        self._doors.unpack(self._doors.server.code(pack), pack.sha256, part)
+        with effect("staging.code"):
+            os.rename(part, sandbox.code)
+
+    def _input(self, wanted: Input, sandbox: Sandbox, abandon: Abandon) -> FileRecord:
+        if wanted.mode is Mode.STREAM:
+            raise Final(Code.JOB_INVALID, f"{wanted.name}: mode stream is not offered by this pilot")
+        target = sandbox.inputs / wanted.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        found = storage_for(self._doors, wanted.url).fetch(wanted.url, target, abandon)
+        _verify(wanted, found)
+        target.chmod(0o444)
+        return found
+
+    def _restore(self, job: Job, sandbox: Sandbox, abandon: Abandon) -> None:
+        resume = granted(job).resume
+        if resume is None or newest_generation(sandbox) is not None:
+            return
+        archive = sandbox.pilot / _CHECKPOINT
+        archive.unlink(missing_ok=True)
+        found = storage_for(self._doors, resume.url).fetch(resume.url, archive, abandon)
+        if found.sha256 != resume.sha256:
+            raise Final(Code.STAGE_IN_CHECKSUM, f"checkpoint {resume.url}: sha256 is not the recorded one")
+        with tarfile.open(archive) as tar:
+            tar.extractall(sandbox.work / "checkpoint", filter="data")
+        archive.unlink()
+        restored = newest_generation(sandbox)
+        (sandbox.pilot / "restored").write_text(restored.name if restored else "")
+
+    # --- out -----------------------------------------------------------------------------------------------
+
+    def store(self, task: Task) -> Stored:
+        """Stores what the order names: outputs, a checkpoint, or nothing; and always the logs."""
+        job, sandbox, abandon = task.job, sandbox_of(self._house, task.job), task.abandoned
+        outputs: tuple[FileRecord, ...] = ()
+        resume: Resume | None = None
+        if task.order.what is What.ALL:
+            outputs = self._outputs(job, sandbox, abandon)
+        elif task.order.what is What.CHECKPOINT:
+            resume = self._checkpoint(job, sandbox, abandon)
+        return Stored(task.order.key, task.order.ticket, outputs, self._logs(job, sandbox, abandon), resume)
+
+    def store_checkpoint(self, task: Task) -> Stored:
+        """Stores a checkpoint of a payload that goes on running."""
+        sandbox = sandbox_of(self._house, task.job)
+        resume = self._checkpoint(task.job, sandbox, task.abandoned)
+        return Stored(task.order.key, task.order.ticket, resume=resume)
+
+    def _outputs(self, job: Job, sandbox: Sandbox, abandon: Abandon) -> tuple[FileRecord, ...]:
+        wanted = job.spec.outputs
+        found = self._doors.collect(sandbox.work, wanted) if wanted else ()
+        return tuple(self._store_one(job, name, path, _to(wanted, name), abandon) for name, path in found)
+
+    def _store_one(self, job: Job, name: str, path: Path, to: str, abandon: Abandon) -> FileRecord:
+        if abandon():
+            raise Abandoned(Code.PILOT_DEADLINE, name)
+        url = destination(self._house, job, to, name)
+        stored = storage_for(self._doors, url).store(path, url, abandon)
+        return FileRecord(name, stored.url, stored.size, stored.adler32, stored.sha256)
+
+    def _checkpoint(self, job: Job, sandbox: Sandbox, abandon: Abandon) -> Resume | None:
+        newest = newest_generation(sandbox)
+        if newest is None or not granted(job).destination:
+            return None
+        archive = sandbox.pilot / _CHECKPOINT
+        _pack(newest, archive)
+        name = f"checkpoint/{newest.name}.tar"
+        stored = self._store_one(job, name, archive, "", abandon)
+        archive.unlink()
+        return Resume(stored.url, stored.sha256, stored.size, granted(job).attempt)
+
+    def _logs(self, job: Job, sandbox: Sandbox, abandon: Abandon) -> tuple[FileRecord, ...]:
+        """The logs that hold anything, stored where the outputs go; without a destination they stay in the report."""
+        if not granted(job).destination:
+            return ()
+        paths = [(name, sandbox.logs / name) for name in _LOGS]
+        full = [(name, path) for name, path in paths if path.exists() and path.stat().st_size]
+        return tuple(self._log(job, name, path, abandon) for name, path in full)
+
+    def _log(self, job: Job, name: str, path: Path, abandon: Abandon) -> FileRecord:
+        stored = self._store_one(job, f"logs/{name}.log", path, "", abandon)
+        return FileRecord(name, stored.url, stored.size, stored.adler32, stored.sha256)
+
+    # --- away ----------------------------------------------------------------------------------------------
+
+    def sweep(self, task: Task) -> Swept:
+        """Removes the sandbox; that of a failed job is kept for `pilot job shell`, up to a few."""
+        sandbox = sandbox_of(self._house, task.job)
+        with effect("staging.sweep"):
+            if task.job.verdict is Verdict.FAILED and self._house.keep_failed and sandbox.root.exists():
+                self._keep(sandbox)
+            remove_tree(sandbox.root)
+        return Swept(task.order.key, task.order.ticket)
+
+    def _keep(self, sandbox: Sandbox) -> None:
+        self._house.kept.mkdir(parents=True, exist_ok=True)
+        target = self._house.kept / sandbox.root.name
+        remove_tree(target)
+        remove_tree(sandbox.tmp)
+        with effect("staging.keep"):
+            os.rename(sandbox.root, target)
+        kept = sorted(self._house.kept.iterdir(), key=lambda each: each.stat().st_mtime)
+        for old in kept[: -self._house.keep_failed]:
+            remove_tree(old)
+
+
+def _make(sandbox: Sandbox) -> None:
+    for each in (sandbox.work, sandbox.home, sandbox.tmp, sandbox.inputs, sandbox.pilot, sandbox.logs):
+        each.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not sandbox.code.exists():
+        sandbox.code.mkdir(mode=0o700)
+
+
+def _verify(wanted: Input, found: FileRecord) -> None:
+    if wanted.size is not None and found.size != wanted.size:
+        code = Code.STAGE_IN_TRUNCATED if found.size < wanted.size else Code.STAGE_IN_CHECKSUM
+        raise Final(code, f"{wanted.url}: {found.size} bytes, expected {wanted.size}")
+    for name in ("adler32", "sha256"):
+        expected, seen = getattr(wanted, name), getattr(found, name)
+        if expected and expected != seen:
+            raise Final(Code.STAGE_IN_CHECKSUM, f"{wanted.url}: {name} is {seen}, expected {expected}")
+
+
+def _to(outputs: tuple[Output, ...], name: str) -> str:
+    """The destination of the first output that means this name."""
+    return next((each.to for each in outputs if Path(name).match(each.name)), "")
+
+
+def _pack(folder: Path, archive: Path) -> None:
+    """A tar without times and owners: the same generation gives the same bytes."""
+
+    def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.mtime, member.uid, member.gid, member.uname, member.gname = 0, 0, 0, "", ""
+        return member
+
+    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.add(folder, arcname=folder.name, filter=plain)
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a tree whatever modes a payload gave its directories; links are never followed."""
+
+    def open_up(function: object, name: str, _: object) -> None:
+        parent = os.path.dirname(name)
+        os.chmod(parent, 0o700)
+        if os.path.isdir(name) and not os.path.islink(name):
+            os.chmod(name, 0o700)
+            shutil.rmtree(name, ignore_errors=True)
+        elif os.path.lexists(name):
+            os.unlink(name)
+
+    if path.exists():
+        shutil.rmtree(path, onerror=open_up)

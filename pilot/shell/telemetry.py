@@ -1,0 +1,129 @@
+"""The pilot's own log: one JSON line per fact, for programs; one short line each on a terminal, for people.
+
+Fields: `time` (UTC, ISO 8601), `level`, `event`, `pilot` (the correlation id from batch job to stage-out), and
+for a job `job`, `attempt`, `phase`, `verdict`, `fault`. Text that comes from payloads and queues is stripped of
+control characters. The file is capped: when it is full it becomes `.1` and a new one begins.
+"""
+
+import os
+import re
+import sys
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import TextIO
+
+import structlog
+
+from pilot.core.reporting import iso
+from pilot.model.facts import Broke, End, Fact
+from pilot.model.job import Job
+from pilot.ports import Clock
+
+LOG_BYTES = 20_000_000
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_SECRET = re.compile(r"(?i)(bearer\s+|token[\"'=:\s]+|authorization[\"'=:\s]+)\S+|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*")
+_QUIET = frozenset({"Claiming", "Nothing", "Saved", "Stopped", "Swept", "Returned", "Go"})
+
+
+def clean(value: object) -> object:
+    """The value without control characters and without anything that looks like a credential."""
+    if not isinstance(value, str):
+        return value
+    return _SECRET.sub(r"[removed]", _CONTROL.sub("", value))
+
+
+class Telemetry:
+    """Writes the log; safe from any thread."""
+
+    def __init__(self, path: Path, clock: Clock, pilot_id: str, level: str = "info") -> None:
+        self._clock = clock
+        self._path = path
+        self._file = _open(path)
+        self._terminal = sys.stderr if sys.stderr.isatty() else None
+        self._log = structlog.wrap_logger(
+            _Sink(self),
+            processors=[self._stamp, _clean_all, structlog.processors.JSONRenderer(sort_keys=False)],
+            wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+            pilot=pilot_id,
+        )
+
+    def event(self, event: str, level: str = "info", **fields: object) -> None:
+        """One line about the pilot itself."""
+        getattr(self._log, level)(event, **fields)
+
+    def fact(self, before: Job, after: Job, fact: Fact, story: Path | None) -> None:
+        """One line for one fact of a job; the same line goes to the job's own part of the log."""
+        name = type(fact).__name__
+        log = self._log.debug if name in _QUIET else self._log.info
+        line = log(name, **_of_job(before, after), **_of_fact(fact))
+        if story is not None and isinstance(line, str):
+            _append(story, line)
+
+    def write(self, line: str) -> str:
+        """Appends one finished line; gives it back."""
+        self._file.write(line + "\n")
+        if self._file.tell() > LOG_BYTES:
+            self._file.close()
+            os.replace(self._path, self._path.with_suffix(".log.1"))
+            self._file = _open(self._path)
+        if self._terminal is not None:
+            self._terminal.write(_for_people(line))
+        return line
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def _stamp(self, _: object, level: str, fields: MutableMapping[str, object]) -> MutableMapping[str, object]:
+        return {"time": iso(self._clock.wall()), "level": level, **fields}
+
+
+class _Sink:
+    """What structlog writes to: every level ends in the same place."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self.debug = self.info = self.warning = self.error = telemetry.write
+
+
+def _open(path: Path) -> TextIO:
+    return path.open("a", buffering=1, encoding="utf-8", errors="replace")
+
+
+def _append(path: Path, line: str) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError:
+        return  # the sandbox is gone already: the pilot's own log has the line
+
+
+def _clean_all(_: object, __: str, fields: MutableMapping[str, object]) -> MutableMapping[str, object]:
+    return {key: clean(value) for key, value in fields.items()}
+
+
+def _of_job(before: Job, after: Job) -> dict[str, object]:
+    found: dict[str, object] = {"phase": after.phase.value, "claim": after.key}
+    if after.grant is not None:
+        found.update(job=after.grant.job_id, attempt=after.grant.attempt)
+    if after.verdict is not None and after.verdict is not before.verdict:
+        found["verdict"] = after.verdict.value
+    if after.fault is not None and after.fault is not before.fault:
+        found.update(fault=after.fault.code.value, detail=after.fault.detail)
+    return found
+
+
+def _of_fact(fact: Fact) -> dict[str, object]:
+    if isinstance(fact, Broke):
+        return {"order": fact.kind.value, "broke": fact.fault.code.value, "why": fact.fault.detail}
+    return {"cause": fact.cause.value} if isinstance(fact, End) else {}
+
+
+def _for_people(line: str) -> str:
+    import json
+
+    fields = json.loads(line)
+    named = " ".join(
+        f"{key}={fields[key]}" for key in fields if key not in ("time", "level", "event", "pilot", "claim")
+    )
+    return f"{fields['time'][11:23]} {fields['event']:<12} {named}\n"
