@@ -34,6 +34,13 @@ class Output:
     optional: bool = False
 
 
+# What a job's own code may amount to: packed, unpacked, in files, and (beyond the first cap) how far it may expand.
+CODE_BYTES_CAP = 20_000_000
+CODE_UNPACKED_CAP = 200_000_000
+CODE_FILES_CAP = 10_000
+CODE_RATIO_CAP = 100
+
+
 @dataclass(frozen=True, slots=True)
 class CodePack:
     """The job's own code as one archive, carried by the queue under its digest; `names` are its top entries."""
