@@ -3,14 +3,12 @@
 import errno
 import hashlib
 import io
-import os
 import shutil
 import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from pilot.failpoints import effect
 from pilot.model.faults import Code
 from pilot.model.files import CODE_BYTES_CAP, CODE_FILES_CAP, CODE_RATIO_CAP, CODE_UNPACKED_CAP
 from pilot.ports import Final, Passing
@@ -23,7 +21,8 @@ def unpack(data: bytes, sha256: str, target: Path) -> None:
     """Makes the directory `target` of the archive; raises a PortError leaf, and then leaves nothing.
 
     Everything is checked before the first write: the digest, then every header (files and directories only, no
-    extension, sizes within the caps), then every name. A directory that an earlier try left is replaced.
+    extension, sizes within the caps), then every name. What an earlier try left there is replaced; the caller makes
+    the whole appear at once (a rename), if it must survive a crash.
     """
     if len(data) > CODE_BYTES_CAP or hashlib.sha256(data).hexdigest() != sha256:
         raise Passing(Code.STAGE_IN_CHECKSUM, f"the job's code is not the archive with sha256 {sha256}")
@@ -93,24 +92,16 @@ def _check_names(names: list[str]) -> None:
 
 
 def _write(tar: tarfile.TarFile, members: list[tarfile.TarInfo], target: Path) -> None:
-    part = target.with_name(target.name + ".part")
     try:
-        _clear(part)
-        part.mkdir(parents=True)
+        if target.exists():
+            shutil.rmtree(target)
+        target.mkdir(parents=True)
         for member in members:
-            tar.extract(member, part, filter="data")
-        _clear(target)
-        with effect("code.unpack"):
-            os.rename(part, target)
+            tar.extract(member, target, filter="data")
     except tarfile.TarError as error:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(target, ignore_errors=True)
         raise _refused(str(error)) from None
     except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(target, ignore_errors=True)
         code = Code.SCRATCH_FULL if error.errno in {errno.ENOSPC, errno.EDQUOT} else Code.PILOT_BUG
         raise Passing(code, f"the job's code at {target}: {error}") from None
-
-
-def _clear(directory: Path) -> None:
-    if directory.exists():
-        shutil.rmtree(directory)

@@ -8,6 +8,7 @@ import click
 
 from pilot import __version__
 from pilot.cli.exits import Exit, Stop, exit_of
+from pilot.config.problems import ConfigProblems, JobProblems
 from pilot.ports import PortError
 
 
@@ -113,6 +114,10 @@ def run(arguments: list[str]) -> int:
         return _say(_usage(error), Exit.USAGE)
     except click.Abort:
         return _say("interrupted", Exit.INTERRUPTED)
+    except ConfigProblems as found:
+        return _say(
+            "\npilot: ".join(found.lines()), Exit.BAD_JOB if isinstance(found, JobProblems) else Exit.CONFIGURATION
+        )
     except PortError as error:
         return _say(error.fault.detail or error.fault.message, exit_of(error.fault.code))
     return code if isinstance(code, int) else 0

@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from pilot.config.codepack import CodeProblems, pack
 from pilot.config.jobmodel import CheckpointModel, GpuModel, InputModel, JobModel, NeedsModel, OutputModel
-from pilot.config.problems import ConfigProblems, Problem, did_you_mean, shown
+from pilot.config.problems import ConfigProblems, JobProblems, Problem, did_you_mean, shown
 from pilot.config.strict_yaml import BYTES_CAP, Document, load_documents
 from pilot.config.strict_yaml import Path as Place
 from pilot.model.files import CodePack
@@ -29,7 +29,14 @@ class JobDocument:
 
 
 def load_jobs(path: Path, refusal: Refusal | None = None) -> list[JobDocument]:
-    """Every job of the file (one, a list, or several documents); raises ConfigProblems with all that is wrong."""
+    """Every job of the file (one, a list, or several documents); raises JobProblems with all that is wrong."""
+    try:
+        return _load_all(path, refusal)
+    except ConfigProblems as found:
+        raise JobProblems(found.problems) from None
+
+
+def _load_all(path: Path, refusal: Refusal | None) -> list[JobDocument]:
     source = str(path)
     documents = load_documents(_read(path), source)
     jobs: list[JobDocument] = []

@@ -17,7 +17,7 @@ _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 _SEGMENT = re.compile(r"[A-Za-z0-9._+-]{1,255}")
 _PATTERN_SEGMENT = re.compile(r"[A-Za-z0-9._+*?\[\]!-]{1,255}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_VERSION = re.compile(r"(>=|<=|==|>|<)\d{1,6}(\.\d{1,6}){0,3}")
+_VERSION = re.compile(r"\s*(>=|<=|==|!=|>|<|)\s*\d{1,6}(\.\d{1,6}){0,3}\s*")
 _IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 
 _OURS = "it belongs to the pilot"
@@ -98,8 +98,8 @@ def argument(value: str) -> str:
 
 
 def version_condition(value: str) -> str:
-    """A condition on a version, such as `>=8.0`."""
-    if not _VERSION.fullmatch(value):
+    """A condition on a version, such as `>=8.0`, or several joined by commas."""
+    if not all(_VERSION.fullmatch(each) for each in value.split(",")):
         raise ValueError(f'{shown(value)[5:]} is no condition on a version: write ">=8.0" (with quotes)')
     return value
 

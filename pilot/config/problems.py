@@ -34,6 +34,10 @@ class ConfigProblems(Exception):
         return [*lines, f"{self.problems[0].source}: and {more} more problems"] if more > 0 else lines
 
 
+class JobProblems(ConfigProblems):
+    """A job file cannot be used as written."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint to put behind a message: the nearest known word, or all of them where there are few."""
     from difflib import get_close_matches
