@@ -345,7 +345,10 @@ class Images(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HostFinding:
-    """What the host probe saw: the node, and every bound on the slot with its source."""
+    """What the host probe saw: the node, and every bound on the slot with its source.
+
+    `numa` holds the cores of each NUMA node, `notes` what could not be read and why.
+    """
 
     host: str
     node: View
@@ -355,6 +358,8 @@ class HostFinding:
     scratch: tuple[Bound, ...]
     cpu_model: str = ""
     numa_nodes: int = 1
+    numa: tuple[tuple[int, ...], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Probe(Protocol):

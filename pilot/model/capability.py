@@ -72,7 +72,10 @@ class ImageAtHand:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the node is, what the slot may use, what can run here; `probed` is UTC, ISO 8601."""
+    """What the node is, what the slot may use, what can run here; `probed` is UTC, ISO 8601.
+
+    `numa` holds the cores of each NUMA node; `notes` says what could not be found out, and why.
+    """
 
     host: str
     node: View
@@ -80,12 +83,14 @@ class Capabilities:
     limited_by: LimitedBy
     cpu_model: str = ""
     numa_nodes: int = 1
+    numa: tuple[tuple[int, ...], ...] = ()
     cores: tuple[int, ...] = ()
     runtime: RuntimeFinding = field(default_factory=lambda: RuntimeFinding("none"))
     images: tuple[ImageAtHand, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     scratch: str = ""
     probed: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
