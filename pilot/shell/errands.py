@@ -31,10 +31,11 @@ class Looked:
 
 
 class Errands:
-    """Runs between the loop and the queue."""
+    """Runs between the loop and the queue; heartbeats have a connection of their own, `pulse`."""
 
-    def __init__(self, server: Server, offer: Callable[[], Offer]) -> None:
+    def __init__(self, server: Server, pulse: Server, offer: Callable[[], Offer]) -> None:
         self._server = server
+        self._pulse = pulse
         self._offer = offer
 
     def serve(self, tasks: list[Task]) -> list[Fact]:
@@ -65,14 +66,14 @@ class Errands:
     def beat(self, beats: Sequence[Beat], asked: float) -> Beaten:
         """One heartbeat for all attempts."""
         try:
-            return Beaten(asked, tuple(self._server.renew(beats)))
+            return Beaten(asked, tuple(self._pulse.renew(beats)))
         except PortError as problem:
             return Beaten(asked, problem=problem.fault.detail or problem.fault.message)
 
     def adopt(self, beats: Sequence[Beat], asked: float) -> Beaten:
         """Asks for attempts of an earlier pilot of this state directory again."""
         try:
-            answers = self._server.adopt([(each.job_id, each.attempt) for each in beats])
+            answers = self._pulse.adopt([(each.job_id, each.attempt) for each in beats])
         except PortError as problem:
             return Beaten(asked, problem=problem.fault.detail or problem.fault.message)
         replies = [

@@ -5,14 +5,14 @@ then hand the orders to the crew. The loop sleeps between turns until something 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 
 from pilot.core import hearing
 from pilot.core import ledger as books
-from pilot.core.reporting import draw_report
+from pilot.core.reporting import Dossier, draw_report
 from pilot.core.steward import Notice, Stage, Steward, decide, tally
-from pilot.core.timing import LAST_REPORT, delay
+from pilot.core.timing import LAST_REPORT
 from pilot.core.wishes import Claim, Drop, EndAll, Leave, Look, Wish
 from pilot.model import facts
 from pilot.model.capability import View
@@ -20,61 +20,19 @@ from pilot.model.facts import Fact
 from pilot.model.faults import Code, fault
 from pilot.model.job import Cause, Job, Phase
 from pilot.model.orders import GiveBack, Kind, Order
-from pilot.model.report import Isolation, Report
-from pilot.ports import Beat, Clock, Journal, Line
+from pilot.model.report import Report
+from pilot.ports import BeatReply, Line
+from pilot.shell.alarms import Alarms
 from pilot.shell.crew import Crew, Task
-from pilot.shell.errands import LEASE_LOST, Beaten, Errands, Looked
-from pilot.shell.leases import Leases
+from pilot.shell.desk import Desk, Summary
+from pilot.shell.errands import Beaten, Looked
 from pilot.shell.story import Held, fold, is_over, line_of, snapshot, step
+from pilot.shell.tenure import Tenure
 from pilot.shell.timers import Timers
 
 Message = Fact | Beaten | Looked | Notice | Callable[[], None]
-VALIDATE_SECONDS = 3600.0
-RETRY_PARKED = (2.0, 60.0)
-RETRY_REPORT = (0.2, 30.0)
 _EXTERNAL = frozenset({Kind.STORE, Kind.STORE_CHECKPOINT})
-# Seconds after which the loop itself answers an order; *start* and *adopt* last as long as their payload.
-DEADLINES = {
-    Kind.CLAIM: 60.0,
-    Kind.FETCH: 7200.0,
-    Kind.STORE: 7200.0,
-    Kind.STORE_CHECKPOINT: 1800.0,
-    Kind.CHECKPOINT: 120.0,
-    Kind.REPORT: 60.0,
-    Kind.RETURN: 60.0,
-    Kind.SWEEP: 600.0,
-}
-STOP_MARGIN = 30.0  # beyond the grace: KILL, sweep, and ten seconds for what does not die
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What the loop works with, beside the crew."""
-
-    clock: Clock
-    journal: Journal
-    errands: Errands
-    isolation: Callable[[Job], Isolation]
-    on_report: Callable[[Report], None]
-    on_fact: Callable[[Job, Job, Fact], None]
-    on_event: Callable[[str, dict[str, object]], None]
-    on_over: Callable[[Job], None]
-    hurry: Callable[[Job], None]
-    watch: Callable[[Job, facts.Go], None]
-    unit_random: Callable[[], float]
-    pilot_id: str
-    grace: float
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What one pilot did: jobs by verdict, why it left, and for how long it lived."""
-
-    pilot_id: str
-    why: str
-    seconds: float
-    verdicts: tuple[tuple[str, int], ...]
-    parked: int
+_LIVE = frozenset({Kind.START, Kind.ADOPT, Kind.VALIDATE})
 
 
 class Loop:
@@ -87,13 +45,12 @@ class Loop:
         self._inbox: SimpleQueue[Message] = SimpleQueue()
         self._held: dict[str, Held] = {}
         self._timers = Timers()
-        self._leases = Leases()
+        self._alarms = Alarms(self._timers, self._now, self._apply, desk.unit_random)
+        self._tenure = Tenure(desk.errands, self._timers, self._now, self._apply)
         self._lines: list[Line] = []
         self._orders: list[Order] = []
         self._waiting: dict[str, Order] = {}  # external orders of jobs whose lease must be renewed first
-        self._tries: dict[tuple[str, str], int] = {}
         self._verdicts: dict[str, int] = {}
-        self._beating = False
         self._wake: float | None = None
         self._last_moment = 0.0
         self._born = desk.clock.monotonic()
@@ -135,7 +92,7 @@ class Loop:
         self._decide()
         self._commit()
         self._hand_out()
-        self._set_heartbeat()
+        self._tenure.plan(self._beat)
 
     def _take(self, block: bool) -> None:
         """Hears all that is in the inbox, after waiting for the first if told to."""
@@ -157,7 +114,7 @@ class Loop:
     def _hear(self, message: Message) -> None:
         match message:
             case Notice():
-                self._desk.on_event("notice", {"notice": message.value})
+                self._desk.ears.on_event("notice", {"notice": message.value})
                 self._steward = hearing.notice(self._steward, message)
             case Looked(changed=changed):
                 self._steward = hearing.looked(self._steward, changed, self._now())
@@ -178,7 +135,7 @@ class Loop:
     def _heed(self, wish: Wish) -> None:
         match wish:
             case Claim(claim_id=key):
-                self._held[key] = Held(Job(key), replace(Held(Job(key)).dossier, since=self._desk.clock.monotonic()))
+                self._held[key] = Held(Job(key), Dossier(since=self._desk.clock.monotonic()))
                 self._apply(facts.Claiming(key))
             case Drop(claim_id=key):
                 self._apply(facts.End(key, Cause.PREEMPTED))
@@ -192,7 +149,7 @@ class Loop:
 
     def _leave_at_once(self) -> None:
         """Told twice: no more grace for payloads, and only a moment for the last reports."""
-        self._desk.on_event("leaving at once", {})
+        self._desk.ears.on_event("leaving at once", {})
         self._last_moment = self._now() + LAST_REPORT
         self._timers.set("last moment", self._last_moment, lambda: None)
         for held in self._held.values():
@@ -215,7 +172,7 @@ class Loop:
             return
         self._lines.append(line_of(fact, wall, mono))
         self._held[fact.key] = after
-        self._desk.on_fact(held.job, after.job, fact)
+        self._desk.ears.on_fact(held.job, after.job, fact)
         self._aside(held.job, after.job, fact)
         self._orders_of(after, orders)
 
@@ -230,18 +187,18 @@ class Loop:
         """What the loop itself keeps in step with the job: leases, alarms, claims, the summary."""
         key = after.key
         if isinstance(fact, facts.Answer):
-            self._timers.cancel(f"{key}:order:{fact.ticket}")
+            self._alarms.answered(key, fact.ticket)
         match fact:
             case facts.Granted(grant=grant):
-                self._leases.take(key, self._now(), grant.lease_seconds)
+                self._tenure.leases.take(key, self._now(), grant.lease_seconds)
                 self._steward = hearing.granted(self._steward, key, grant.spec.needs[0].cpus)
             case facts.Nothing():
                 self._steward = hearing.nothing(self._steward, key, self._now())
             case facts.Broke(kind=Kind.CLAIM):
                 self._steward = hearing.broke(self._steward, key, self._now(), self._desk.unit_random())
-                self._desk.on_event("claim broke", {"why": fact.fault.detail or fact.fault.message})
+                self._desk.ears.on_event("claim broke", {"why": fact.fault.detail or fact.fault.message})
             case facts.Go():
-                self._desk.watch(after, fact)
+                self._desk.ears.on_go(after, fact)
             case facts.Acknowledged(accepted=accepted):
                 self._acknowledged(after, accepted)
         if after.phase is not before.phase:
@@ -250,66 +207,22 @@ class Loop:
             self._over(after)
 
     def _entered(self, job: Job) -> None:
-        """Alarms of the phase that the job has just entered."""
-        name = f"{job.key}:walltime"
-        match job.phase:
-            case Phase.RUNNING:
-                self._set_walltime(job)
-                self._set_checkpoint(job)
-            case Phase.VALIDATING:
-                self._timers.set(name, self._now() + VALIDATE_SECONDS, lambda: self._overtime(job.key))
-            case Phase.STOPPING:
-                self._timers.cancel(name)
-            case Phase.PARKED:
-                self._retry_later(job)
-            case Phase.CLOSED:
-                self._timers.cancel_all(f"{job.key}:")
-
-    def _set_walltime(self, job: Job) -> None:
         share = self._ledger.share(job.key)
-        if share is not None and share.walltime_seconds:
-            due = self._now() + share.walltime_seconds
-            self._timers.set(f"{job.key}:walltime", due, lambda: self._overtime(job.key))
-
-    def _overtime(self, key: str) -> None:
-        self._apply(facts.End(key, Cause.LIMIT, fault(Code.PAYLOAD_WALLTIME)))
-
-    def _set_checkpoint(self, job: Job) -> None:
-        if job.spec.checkpoint_interval:
-            due = self._now() + job.spec.checkpoint_interval
-            self._timers.set(f"{job.key}:checkpoint", due, lambda: self._checkpoint_due(job))
-
-    def _checkpoint_due(self, job: Job) -> None:
-        self._apply(facts.CheckpointDue(job.key))
-        self._set_checkpoint(job)
-
-    def _retry_later(self, job: Job) -> None:
-        pause = self._pause(job.key, "parked", RETRY_PARKED)
-        self._timers.set(f"{job.key}:parked", self._now() + pause, lambda: self._retry(job))
-
-    def _retry(self, job: Job) -> None:
-        self._apply(facts.RetryDue(job.key))
-        self._retry_later(job)
-
-    def _pause(self, key: str, what: str, bounds: tuple[float, float]) -> float:
-        tries = self._tries[key, what] = self._tries.get((key, what), -1) + 1
-        return delay(tries, *bounds, self._desk.unit_random())
+        self._alarms.entered(job, share.walltime_seconds if share else 0)
 
     def _acknowledged(self, job: Job, accepted: bool) -> None:
         verdict = (job.verdict.value if job.verdict else "failed") if accepted else "fenced"
         self._verdicts[verdict] = self._verdicts.get(verdict, 0) + 1
         report = self._report(job)
         reporting = self._desk.clock.monotonic() - self._held[job.key].dossier.since
-        self._desk.on_report(replace(report, seconds=replace(report.seconds, reporting=round(reporting, 6))))
+        self._desk.ears.on_report(replace(report, seconds=replace(report.seconds, reporting=round(reporting, 6))))
 
     def _over(self, job: Job) -> None:
-        self._leases.drop(job.key)
-        self._timers.cancel_all(f"{job.key}:")
+        self._tenure.leases.drop(job.key)
+        self._alarms.over(job.key)
         self._waiting.pop(job.key, None)
-        for each in [each for each in self._tries if each[0] == job.key]:
-            del self._tries[each]
         del self._held[job.key]
-        self._desk.on_over(job)
+        self._desk.ears.on_over(job)
 
     def _grant_ready(self) -> None:
         """Gives shares to the jobs that wait for theirs, in the order in which they came."""
@@ -344,34 +257,22 @@ class Loop:
     def _hand_out(self) -> None:
         orders, self._orders = self._orders, []
         for order in orders:
-            held = self._held.get(order.key)
-            if held is not None and held.job.ticket(order.kind) == order.ticket:
-                self._hand_out_one(order, held)
+            self._hand_out_one(order)
 
-    def _hand_out_one(self, order: Order, held: Held) -> None:
-        if order.kind in _EXTERNAL and not self._leases.trusted(order.key, self._now()):
+    def _hand_out_one(self, order: Order) -> None:
+        if order.kind in _EXTERNAL and not self._tenure.leases.trusted(order.key, self._now()):
             self._waiting[order.key] = order
             self._beat()
-            return
-        if order.kind is Kind.REPORT and order.ticket > 1 and self._is_repeat(order):
-            pause = self._pause(order.key, "report", RETRY_REPORT)
-            self._timers.set(f"{order.key}:report", self._now() + pause, lambda: self._submit(order))
-            return
-        self._submit(order)
-
-    def _is_repeat(self, order: Order) -> bool:
-        tried = (order.key, "reported") in self._tries
-        self._tries[order.key, "reported"] = 1
-        return tried
+        elif order.kind is Kind.REPORT:
+            self._alarms.report_pause(order.key, lambda: self._submit(order))
+        else:
+            self._submit(order)
 
     def _submit(self, order: Order) -> None:
         held = self._held.get(order.key)
         if held is None or held.job.ticket(order.kind) != order.ticket:
             return
-        seconds = self._desk.grace + STOP_MARGIN if order.kind is Kind.STOP else DEADLINES.get(order.kind)
-        if seconds is not None:
-            name = f"{order.key}:order:{order.ticket}"
-            self._timers.set(name, self._now() + seconds, lambda: self._deadline_passed(order))
+        self._alarms.deadline(order, self._desk.grace, lambda: self._deadline_passed(order))
         report = self._report(held.job) if order.kind is Kind.REPORT else None
         self._crew().submit(Task(order, held.job, held.dossier, report))
 
@@ -382,12 +283,12 @@ class Loop:
         late = fault(code, f"{order.kind}: no answer in time")
         self._apply(facts.Broke(order.key, order.ticket, order.kind, late))
         if order.kind is Kind.STOP:
-            self._give_up_payload(order.key, late)
+            self._give_up_payload(order.key)
 
-    def _give_up_payload(self, key: str, late: object) -> None:
+    def _give_up_payload(self, key: str) -> None:
         held = self._held.get(key)
         for kind, ticket in held.job.open if held else ():
-            if kind in (Kind.START, Kind.ADOPT, Kind.VALIDATE):
+            if kind in _LIVE:
                 self._crew().forget(key, ticket)
                 stuck = fault(Code.STOP_FAILED, "the payload could not be ended")
                 self._apply(facts.Broke(key, ticket, kind, stuck, gone=False))
@@ -403,59 +304,30 @@ class Loop:
 
     # --- leases --------------------------------------------------------------------------------------------
 
-    def _set_heartbeat(self) -> None:
-        due, loss = self._leases.next_beat(), self._leases.next_loss()
-        if due is not None and not self._beating and "beat" not in self._timers:
-            self._timers.set("beat", due, self._beat)
-        if loss is not None:
-            self._timers.set("loss", loss, self._fence_lost)
-
-    def _beat(self) -> None:
-        """Renews every lease; one heartbeat at a time, in its own lane."""
-        beats = [_beat_of(each.job) for each in self._held.values() if each.job.grant is not None]
-        if self._beating or not beats:
-            return
-        self._beating = True
-        self._timers.cancel("beat")
-        asked = self._now()
-        self._crew().beat(lambda: self.post(self._desk.errands.beat(beats, asked)))
+    def _beat(self, adopting: bool = False) -> None:
+        self._tenure.beat((each.job for each in self._held.values()), self._crew(), self.post, adopting)
 
     def _beaten(self, beaten: Beaten) -> None:
-        self._beating = False
-        if beaten.problem:
-            self._desk.on_event("heartbeat failed", {"why": beaten.problem})
-            self._timers.set("beat", self._now() + self._leases.patience(), self._beat)
+        if not self._tenure.heard(beaten, self._beat):
+            self._desk.ears.on_event("heartbeat failed", {"why": beaten.problem})
             return
-        keys = {
-            (each.job.grant.job_id, each.job.grant.attempt): key for key, each in self._held.items() if each.job.grant
-        }
+        grants = ((key, each.job.grant) for key, each in self._held.items())
+        keys = {(grant.job_id, grant.attempt): key for key, grant in grants if grant is not None}
         for reply in beaten.replies:
             key = keys.get((reply.job_id, reply.attempt))
             if key is not None:
-                self._renewed(key, reply.ours, reply.lease_seconds, reply.command, beaten.asked)
+                self._renewed(key, reply, beaten.asked)
 
-    def _renewed(self, key: str, ours: bool, seconds: float, command: str, asked: float) -> None:
-        if not ours:
-            self._fenced(key)
-            return
-        self._leases.take(key, asked, seconds)
+    def _renewed(self, key: str, reply: BeatReply, asked: float) -> None:
         waiting = self._waiting.pop(key, None)
+        if not self._tenure.settle(key, reply, asked):
+            return
         if waiting is not None:
             self._submit(waiting)
-        if command == "cancel":
+        if reply.command == "cancel":
             self._apply(facts.End(key, Cause.CANCELLED, fault(Code.JOB_CANCELLED)))
-        elif command == "checkpoint":
+        elif reply.command == "checkpoint":
             self._apply(facts.CheckpointDue(key))
-
-    def _fenced(self, key: str) -> None:
-        self._leases.drop(key)
-        self._waiting.pop(key, None)
-        self._apply(facts.End(key, Cause.FENCED, fault(Code.SERVER_REFUSED, "the attempt is no longer ours")))
-
-    def _fence_lost(self) -> None:
-        for key in self._leases.lost(self._now()):
-            self._leases.drop(key)
-            self._apply(facts.End(key, Cause.FENCED, LEASE_LOST))
 
     # --- recovery ------------------------------------------------------------------------------------------
 
@@ -466,27 +338,14 @@ class Loop:
         for key, held in list(self._held.items()):
             self._hold_again(key, held)
         if self._held:
-            self._desk.on_event("recovering", {"jobs": len(self._held)})
-            self._adopt()
+            self._desk.ears.on_event("recovering", {"jobs": len(self._held)})
+            self._beat(adopting=True)
 
     def _hold_again(self, key: str, held: Held) -> None:
         if held.job.holds_share:
             self._ledger = books.hold(self._ledger, key, held.dossier.share)
         if held.job.grant is not None:
-            self._leases.take(key, self._now(), held.job.grant.lease_seconds, certain=False)
+            self._tenure.leases.take(key, self._now(), held.job.grant.lease_seconds, certain=False)
         self._apply(facts.Recovered(key))
         if key in self._held:
             self._entered(self._held[key].job)
-
-    def _adopt(self) -> None:
-        beats = [_beat_of(each.job) for each in self._held.values() if each.job.grant is not None]
-        if beats:
-            self._beating = True
-            asked = self._now()
-            self._crew().beat(lambda: self.post(self._desk.errands.adopt(beats, asked)))
-
-
-def _beat_of(job: Job) -> Beat:
-    if job.grant is None:
-        raise LookupError(f"{job.key}: not granted")
-    return Beat(job.grant.job_id, job.grant.attempt, job.phase.value)

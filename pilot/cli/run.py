@@ -1,0 +1,57 @@
+"""`pilot run`: the pilot itself, on a queue or for one job."""
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from pilot.cli.exits import Exit, Stop
+from pilot.cli.units import DURATION
+
+_NOTICES = {signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGQUIT: "drain"}
+_ENDED_BY = {signal.SIGTERM: Exit.TERMINATED, signal.SIGINT: Exit.INTERRUPTED}
+
+
+@click.command(
+    name="run",
+    epilog="Examples: pilot run --queue sqlite:/data/queue.db --idle-exit 5m | "
+    "pilot run --job demo/job.yaml --output /tmp/out",
+)
+@click.option("--queue", metavar="URL", envvar="PILOT_QUEUE", help="Where the work is: sqlite:PATH.")
+@click.option("--job", type=click.Path(path_type=Path), metavar="FILE", help="Run this one job, without a queue.")
+@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Where the outputs of --job land.")
+@click.option("--queue-name", default="default", show_default=True, help="The queue within the file.")
+@click.option("--max-jobs", type=click.IntRange(1), help="Leave after so many jobs.")
+@click.option("--idle-exit", type=DURATION, help="Leave after so long without work.")
+@click.option("--lifetime", type=DURATION, help="Leave after so long, in good order.")
+@click.option("--dry-run", is_flag=True, help="Say what would run, with the exact container command; run nothing.")
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="The pilot's configuration.")
+@click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="Journal and log; locked.")
+@click.option("--runtime", type=click.Choice(["apptainer", "bare"]), help="How payloads are contained.")
+@click.option("--adopt-window", type=DURATION, help="How long payloads outlive a crashed pilot.")
+@click.option("--prefetch", type=click.IntRange(0), default=0, help="Jobs to hold beyond those that can start.")
+@click.option("--reflect-exit-status", is_flag=True, help="Exit 20 unless every job succeeded.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much is logged.")
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def command(style: str, **flags: object) -> int:
+    """Claims jobs, runs them, stores what they make, reports; or runs one job with --job.
+
+    Signals: TERM or INT stops in good order (checkpoint, report, leave), again at once; QUIT finishes what runs and
+    takes no more; USR1 asks payloads to save now.
+    """
+    from pilot.cli.running import Flags, run_one_job, run_queue
+
+    given = Flags(**flags)  # type: ignore[arg-type]
+    if given.job is not None:
+        return run_one_job(given, style)
+    if given.queue is None:
+        raise Stop("no queue: give --queue sqlite:PATH, set PILOT_QUEUE, or give --job FILE", Exit.CONFIGURATION)
+    return run_queue(given, style)

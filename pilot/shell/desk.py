@@ -1,0 +1,47 @@
+"""What the loop works with, and what it leaves when it is done."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pilot.model.facts import Fact, Go
+from pilot.model.job import Job
+from pilot.model.report import Isolation, Report
+from pilot.ports import Clock, Journal
+from pilot.shell.errands import Errands
+
+
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Who is told what the loop does."""
+
+    on_report: Callable[[Report], None]
+    on_fact: Callable[[Job, Job, Fact], None]
+    on_event: Callable[[str, dict[str, object]], None]
+    on_go: Callable[[Job, Go], None]
+    on_over: Callable[[Job], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the loop works with, beside the crew; `grace` in seconds."""
+
+    clock: Clock
+    journal: Journal
+    errands: Errands
+    ears: Ears
+    isolation: Callable[[Job], Isolation]
+    hurry: Callable[[Job], None]
+    unit_random: Callable[[], float]
+    pilot_id: str
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one pilot did: jobs by verdict, why it left, and for how many seconds it lived."""
+
+    pilot_id: str
+    why: str
+    seconds: float
+    verdicts: tuple[tuple[str, int], ...]
+    parked: int
