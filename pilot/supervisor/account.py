@@ -6,6 +6,7 @@ import os
 import resource
 import time
 
+from pilot.supervisor import procs
 from pilot.supervisor.lean import Quietly
 from pilot.supervisor.record import decode_status
 
@@ -60,7 +61,6 @@ class Account:
 def _io(pid: int) -> dict[str, int]:
     """What the ended main process and the children that it had reaped read and wrote; empty where not counted."""
     with Quietly(OSError, ValueError):
-        with open(f"/proc/{pid}/io", encoding="ascii") as file:
-            pairs = [line.split(":") for line in file]
-        return {name: int(value) for name, value in pairs}
+        pairs = [line.split(b":") for line in procs.read(f"/proc/{pid}/io").splitlines()]
+        return {name.decode("ascii"): int(value) for name, value in pairs}
     return {}

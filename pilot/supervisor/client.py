@@ -17,10 +17,15 @@ from pilot.supervisor.spawn import find, spawn
 
 _READ_BYTES = 256 << 10
 _RETRY_S = 0.02
+_LEAST_PATIENCE_S = 1.0
 
 
 class SupervisorLost(ConnectionError):
     """There is no supervisor at the other end (any more)."""
+
+
+class SupervisorLeaving(SupervisorLost):
+    """An earlier one was just leaving: it accepts no more, or still holds the lock. Trying again helps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +78,15 @@ class Client:
         while True:
             client = cls.begin(state, adopt_window)
             try:
-                client.greet(max(0.0, deadline - time.monotonic()))
-            except SupervisorLost:
-                # One that was just leaving accepts no more, or still holds the lock: the next round finds out.
+                client.greet(max(_LEAST_PATIENCE_S, deadline - time.monotonic()))
+            except SupervisorLeaving:
                 client.close()
                 if time.monotonic() + _RETRY_S > deadline:
                     raise
                 select.select([], [], [], _RETRY_S)
+            except SupervisorLost:
+                client.close()
+                raise
             else:
                 return client
 
@@ -100,13 +107,17 @@ class Client:
     def greet(self, patience_s: float) -> None:
         """The second half: waits for the welcome."""
         event = self.next(patience_s)
-        if event.kind != "welcome":
-            self._lost = True
-            reason = event.body.get("message", f"no answer; its last words may be in {LOG} of the state directory")
-            raise SupervisorLost(f"supervisor: {reason}")
-        held = event.body["payloads"]
-        self.payloads = tuple(held) if isinstance(held, list) else ()
-        self.pid = int(str(event.body["pid"]))
+        if event.kind == "welcome":
+            held = event.body["payloads"]
+            self.payloads = tuple(held) if isinstance(held, list) else ()
+            self.pid = int(str(event.body["pid"]))
+            return
+        while self.next(_LEAST_PATIENCE_S).kind not in ("lost", "none"):
+            pass  # to its end, so that `close` can reap it
+        if event.body.get("taken") or (event.kind == "lost" and not self._child):
+            raise SupervisorLeaving(f"supervisor: {event.body.get('message', 'it was just leaving')}")
+        reason = event.body.get("message", f"no answer; its last words may be in {LOG} of the state directory")
+        raise SupervisorLost(f"supervisor: {reason}")
 
     def fileno(self) -> int:
         """The descriptor that has news."""
@@ -146,8 +157,7 @@ class Client:
     def close(self) -> None:
         """Ends the connection without leave: to the supervisor this is the pilot's death."""
         self._sock.close()
-        if self._child and self._lost:
-            os.waitpid(self._child, 0)
+        if self._child and os.waitpid(self._child, 0 if self._lost else os.WNOHANG)[0]:
             self._child = 0
 
     def _order(self, message: Message) -> None:

@@ -29,11 +29,24 @@ class Origin:
         self.shim = os.getpid()
 
 
-def reset_signals() -> None:
-    """Every signal back to its default, none blocked: ignored ones would outlive the exec."""
+# What a terminal, a batch system or a full pipe sends to everything must not end the one that keeps the records.
+IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2,
+           signal.SIGALRM, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGXCPU, signal.SIGTSTP, signal.SIGTTIN,
+           signal.SIGTTOU)
+
+
+def settle_signals() -> None:
+    """The supervisor's own dispositions: these ignored, all others at their default whatever it has inherited."""
     for number in signal.valid_signals():
         if number not in (signal.SIGKILL, signal.SIGSTOP):
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, signal.SIG_IGN if number in IGNORED else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def reset_signals() -> None:
+    """Every signal back to its default, none blocked: ignored ones would outlive the exec."""
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

@@ -7,15 +7,11 @@ import os
 import sys
 
 from pilot.supervisor import kernel
-from pilot.supervisor.lean import Quietly, signal
+from pilot.supervisor.launch import settle_signals
+from pilot.supervisor.lean import Quietly
 from pilot.supervisor.link import line
-from pilot.supervisor.place import Place
+from pilot.supervisor.place import Place, Taken
 from pilot.supervisor.server import Supervisor
-
-# What a terminal, a batch system or a full pipe sends to everything must not end the one that keeps the records.
-_IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2,
-            signal.SIGALRM, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGXCPU, signal.SIGTSTP, signal.SIGTTIN,
-            signal.SIGTTOU)
 
 
 def main() -> None:
@@ -28,7 +24,8 @@ def main() -> None:
         listener = place.occupy()
     except OSError as error:
         reason = error.strerror or str(error)
-        pilot.send(line({"event": "refused", "message": f"no supervisor in {state}: {reason}"}))
+        pilot.send(line({"event": "refused", "message": f"no supervisor in {state}: {reason}",
+                         "taken": isinstance(error, Taken)}))
         return
     os.chdir("/")
     supervisor = Supervisor(listener, float(window))
@@ -41,9 +38,7 @@ def _detach(keep: int) -> None:
     """Leaves the pilot's session and descriptors; only `keep` and the standard three stay."""
     with Quietly(PermissionError):  # already a leader
         os.setsid()
-    for number in _IGNORED:
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    settle_signals()
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2 and int(name) != keep:
             with Quietly(OSError):  # the listing's own descriptor

@@ -67,7 +67,7 @@ def failed(payload: str, number: int, message: str) -> Message:
 class Shim:
     """One payload, from fork to record."""
 
-    __slots__ = ("account", "begun", "deadline", "directory", "ended", "handlers", "killed", "link", "main", "order",
+    __slots__ = ("account", "deadline", "directory", "ended", "handlers", "killed", "link", "main", "order",
                  "poll", "refusal", "status", "stopped_by", "streams", "wake")
 
     def __init__(self, order: Order, link: Link, origin: launch.Origin) -> None:
@@ -77,7 +77,7 @@ class Shim:
         self.handlers: dict[int, Callable[[], None]] = {}
         self.poll = select.poll()
         self.streams = Streams(order, self.watch, self.unwatch)
-        self.begun = self.killed = self.ended = False
+        self.killed = self.ended = False
         self.refusal = b""
         self.stopped_by = ""
         self.deadline = _FOREVER
@@ -131,11 +131,9 @@ class Shim:
         """The status pipe ended: at once empty if the exec went well, else with the reason."""
         self.refusal = os.read(self.status, 4096)
         self.unwatch(self.status)
-        self.begun = not self.refusal
-        if self.begun:
-            with Quietly(ProcessLookupError):
-                self.link.send({"event": "started", "id": self.order.payload, "pid": self.main, "session": self.main,
-                                "start_time": look(self.main).started})
+        if not self.refusal:
+            self.link.send({"event": "started", "id": self.order.payload, "pid": self.main, "session": self.main,
+                            "start_time": look(self.main).started})
 
     def _child_news(self) -> None:
         with Quietly(BlockingIOError):
@@ -193,11 +191,11 @@ class Shim:
         """Sweeps, drains what is there, records; a daemon that still holds a pipe delays nothing."""
         self.ended = True
         self._signal(signal.SIGKILL)
+        if reaped and self.status in self.handlers:
+            self._exec_news()  # before the reaping: `started` is told before `exited`, and looks at the process
         if reaped:
             self.account.close(self.main)
         gone = reaped and sweep.until_gone(sweep.wait_on(self.wake))
-        if self.status in self.handlers:
-            self._exec_news()
         self.streams.finish()
         if self.refusal:
             self._refused()
