@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 
 from pilot.supervisor.sink import HEADER_BYTES, RING_SUFFIX, marker
@@ -24,10 +23,16 @@ class Follower:
 
     def more(self) -> bytes:
         """What came since the last call; empty if nothing did or there is no log (yet)."""
+        with contextlib.suppress(FileNotFoundError):
+            data = self._from_log() if self._head < 0 else b""
+            return data if self._head < 0 else data + self._from_overflow()
+        return b""
+
+    def _from_overflow(self) -> bytes:
         try:
-            return self._from_log() if self._head < 0 else self._from_ring()
+            return self._from_ring()
         except FileNotFoundError:
-            return b"" if self._head < 0 else self._from_unrolled()
+            return self._from_unrolled()
 
     def _from_log(self) -> bytes:
         # The ring is looked for before the log is read: if there is none now, all that is read is head.
@@ -78,6 +83,4 @@ class Follower:
 
 def whole(path: str) -> bytes:
     """The log as it stands, also of a payload that still runs or whose shim was killed."""
-    follower = Follower(path)
-    head = follower.more()
-    return head + follower.more() if os.path.exists(path + RING_SUFFIX) else head
+    return Follower(path).more()

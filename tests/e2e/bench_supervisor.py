@@ -3,6 +3,7 @@
 Run by hand: `python tests/e2e/bench_supervisor.py [COUNT]`. A bench, not a test: nothing here can fail for being slow.
 """
 
+# ruff: noqa: T201 -- a bench prints
 import os
 import statistics
 import sys
