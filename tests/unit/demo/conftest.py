@@ -57,7 +57,11 @@ class Bench:
     def run(self, directory: Path, *arguments: str, seed: int = 1) -> subprocess.CompletedProcess[str]:
         """Run a payload to its end."""
         with self.popen(directory, *arguments, seed=seed) as process:
-            out, err = process.communicate(timeout=RUN_SECONDS)
+            try:
+                out, err = process.communicate(timeout=RUN_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
