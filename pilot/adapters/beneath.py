@@ -50,6 +50,24 @@ def make_folder(root: Path, parts: tuple[str, ...]) -> None:
                     os.mkdir(part, dir_fd=above)
 
 
+def make_file(root: Path, parts: tuple[str, ...]) -> None:
+    """Makes an empty file below `root`, unless there is a regular file of that name already."""
+    *folders, name = parts
+    make_folder(root, tuple(folders))
+    with opened(root, tuple(folders)) as folder:
+        if not _is_file(folder, name):
+            clear(folder, name)
+            with effect("beneath.file"):
+                os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=folder))
+
+
+def _is_file(folder: int, name: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
+
+
 def _is_folder(above: int, name: str) -> bool:
     try:
         return stat.S_ISDIR(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode)

@@ -38,6 +38,8 @@ _HOMES = {"XDG_CONFIG_HOME": ".config", "XDG_DATA_HOME": ".local/share", "XDG_ST
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _RESERVED = "PILOT_"
+# Shells refuse to set these, or read words and files by them before the payload is there.
+_SHELL = frozenset({"BASHOPTS", "BASH_VERSINFO", "BASH_VERSION", "EUID", "IFS", "PPID", "SHELLOPTS", "UID"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def payload_environment(request: RunRequest, places: Places) -> dict[str, str]:
 
 def _check(own: dict[str, str]) -> None:
     for name, value in own.items():
-        if not _NAME.fullmatch(name) or name.startswith(_RESERVED) or "\0" in value:
+        if not _NAME.fullmatch(name) or name.startswith(_RESERVED) or name in _SHELL or "\0" in value:
             raise Final(Code.JOB_INVALID, f"environment: {name!r} is not a variable that a job can set")
 
 

@@ -7,12 +7,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pilot.adapters.beneath import EscapeError, Found, opened, resolve
+from pilot.adapters.entry import MARKER_FOLDER, TERMS
 from pilot.model.faults import Code
 from pilot.model.files import Output
 from pilot.ports import Final, Sandbox
 
 # What the pilot itself puts into the working directory is nobody's output.
-_OURS = frozenset({".pilot", "contract.json", "inputs.json"})
+_OURS = frozenset({MARKER_FOLDER, *TERMS})
 _LONGEST_NAME = 1024
 
 

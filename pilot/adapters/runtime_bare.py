@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from pilot.adapters.beneath import clear, make_folder, opened
-from pilot.adapters.entry import MARKER, MARKER_FOLDER, SCRIPT, fresh_marker
+from pilot.adapters.entry import MARKER, MARKER_FOLDER, SCRIPT, TERMS, check_name, fresh_marker
 from pilot.adapters.environment import Places, payload_environment
 from pilot.failpoints import effect
 from pilot.model.capability import RuntimeFinding
@@ -12,7 +12,6 @@ from pilot.model.report import Isolation
 from pilot.ports import RunPlan, RunRequest, Sandbox
 
 _PATH = "/usr/local/bin:/usr/bin:/bin"
-_TERMS = ("contract.json", "inputs.json")
 _READ_AND_RUN = 0o555
 
 
@@ -44,13 +43,15 @@ class BareRuntime:
 
 
 def _bring(sandbox: Sandbox) -> None:
-    for name in _TERMS:
+    for name in TERMS:
         _link(sandbox.pilot / name, sandbox.work, (name,))
     for root in (sandbox.inputs, sandbox.code):
         for folder, _, names in os.walk(root):
             for name in names:
                 source = Path(folder, name)
-                _link(source, sandbox.work, source.relative_to(root).parts)
+                parts = source.relative_to(root).parts
+                check_name(parts[0])
+                _link(source, sandbox.work, parts)
 
 
 def _link(source: Path, work: Path, parts: tuple[str, ...]) -> None:
