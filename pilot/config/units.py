@@ -54,3 +54,15 @@ def _not_negative(value: int, what: str) -> int:
     if value < 0:
         raise ValueError(f"{what} cannot be negative")
     return value
+
+
+def parse_seconds(value: object) -> float:
+    """Seconds, fractions allowed: `0.5`, `0.5s`, or a duration."""
+    if isinstance(value, float):
+        return max(0.0, value)
+    if isinstance(value, str) and (match := _FRACTION.fullmatch(value)):
+        return float(match[1])
+    return float(parse_duration(value))
+
+
+_FRACTION = re.compile(r"(\d{1,9}\.\d{1,9})s?")
