@@ -108,12 +108,14 @@ def _exec(order: Order) -> None:
     places = [""] if "/" in program else order.env.get("PATH", "/usr/bin:/bin").split(":")
     denied: OSError | None = None
     for place in places:
+        path = os.path.join(place, program)
         try:
-            os.execve(os.path.join(place, program), order.argv, order.env)  # noqa: S606 -- no shell is the point
+            os.execve(path, order.argv, order.env)  # noqa: S606 -- no shell is the point
         except (FileNotFoundError, NotADirectoryError):
             continue
         except PermissionError as error:
-            denied = error
+            # A directory in PATH that this user may not look into hides no program.
+            denied = error if os.path.exists(path) else denied
     if denied is not None:
         raise denied
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)

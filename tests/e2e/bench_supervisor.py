@@ -76,7 +76,8 @@ def flood(client: Client, root: Path) -> str:
     client.forget("flood")
     took = time.perf_counter() - began
     kept = os.path.getsize(root / "flood" / "out")
-    return f"{size / took / 1e6:.0f} MB/s drained, {kept} bytes kept, {event.body['record']['stdout_dropped_bytes']} dropped"
+    dropped = event.body["record"]["stdout_dropped_bytes"]
+    return f"{size / took / 1e6:.0f} MB/s drained, {kept} bytes kept, {dropped} dropped"
 
 
 def main() -> None:

@@ -1,7 +1,9 @@
 """The supervisor when somebody dies: the pilot, the supervisor, a shim, several of them; and who may live where."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import stat
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pilot.supervisor import leftover, procs
+from pilot.supervisor import leftover, procs, record
 from pilot.supervisor.client import Client, SupervisorLost
 from tests.e2e.supervised import ROOT, Rig, alive, pilot_process, record_of, until, wait, wait_lost
 
@@ -204,6 +206,48 @@ def test_leftover_spares_a_stranger_with_the_same_number(rig: Rig) -> None:
 
 def test_leftover_of_nothing(tmp_path: Path) -> None:
     assert leftover.sweep(str(tmp_path)) is True
+
+
+ROUNDS = int(os.environ.get("PILOT_DRILL_ROUNDS", "12"))
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("seed", range(ROUNDS))
+def test_kills_at_any_moment_leave_nothing(rig: Rig, seed: int) -> None:
+    """Pilot, supervisor or shims die while payloads start, run and end; what began has an end, nothing is left."""
+    chance = random.Random(seed)
+    names = [f"p{number}" for number in range(6)]
+    client = rig.launch(window=chance.choice([0.0, 0.3]))
+    scripts = ["true", "sleep 0.05", READY, "setsid sleep 60 & sleep 0.1", "setsid sleep 60 & " + READY]
+    for name in names:
+        script = chance.choice(scripts)
+        client.start(rig.shell(name, script, grace=chance.choice([0.0, 0.2])))
+    time.sleep(chance.uniform(0, 0.08))
+    victims = chance.choice([["pilot"], ["supervisor"], ["shim"], ["supervisor", "shim"], ["shim", "pilot"]])
+    for victim in victims:
+        if victim == "pilot":
+            client._sock.shutdown(socket.SHUT_RDWR)  # what its death looks like from the other end
+        for pid in {"supervisor": [client.pid], "shim": some_shims(rig, names, chance), "pilot": []}[victim]:
+            os.kill(pid, signal.SIGKILL)
+    if victims == ["shim"]:
+        client.leave()
+    swept = [leftover.sweep(str(rig.root / name)) for name in names]
+    until(lambda: not rig.ours(), 10)
+    assert all(swept)
+    if victims in (["pilot"], ["supervisor"], ["shim"]):
+        begun = [name for name in names if rig.file(name, "started.json").exists()]
+        assert [name for name in begun if not written(rig, name)["gone"]] == []
+
+
+def some_shims(rig: Rig, names: list[str], chance: random.Random) -> list[int]:
+    """Some shims that are alive, as the records name them."""
+    found = []
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            started = record.read(str(rig.root / name), record.STARTED)
+            if procs.alive(started["shim_pid"], started["shim_start_time"]) and chance.random() < 0.5:
+                found.append(started["shim_pid"])
+    return found
 
 
 # ---- where it lives
