@@ -103,9 +103,9 @@ def _up(value: int, unit: int) -> int:
 
 
 def _runtime(shape: Shape, offer: Offer) -> Refusal | None:
-    """A job that names an image gets a container; one that names none runs only where the site runs jobs bare."""
-    if shape.container and offer.runtime in ("bare", "none"):
-        return Refusal("image", "Runtime", "a container runtime", offer.runtime)
+    """Where the site runs jobs bare, images are not looked at; where it does not, a job has to name one."""
+    if offer.runtime == "none":
+        return Refusal("runtime", "Runtime", "a working runtime", "none")
     if not shape.container and offer.runtime != "bare":
         return Refusal("image", "Runtime", "bare (the job names no image)", offer.runtime)
     return None

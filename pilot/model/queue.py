@@ -79,7 +79,7 @@ class JobView:
     phase: str = ""
     progress: str = ""
     lease_until: str = ""
-    command: str = ""
+    told: str = ""
     fault: Fault | None = None
     waits_for: tuple[str, ...] = ()
     reports: tuple[Report, ...] = ()

@@ -1,6 +1,7 @@
 """The named queues of a file: making them, reading them, changing them."""
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import fields
 
 from pilot.failpoints import effect
@@ -30,6 +31,34 @@ def read_settings(db: sqlite3.Connection, name: str) -> QueueSettings:
 
 def write_settings(store: Store, settings: QueueSettings) -> None:
     """Makes the queue, or changes it."""
-    values = [to_plain(getattr(settings, each.name)) for each in fields(QueueSettings)]
     with effect("queue.settings"), store.writing() as db:
-        db.execute(WRITE, values)
+        _write(db, settings)
+
+
+def add_queue(store: Store, settings: QueueSettings) -> None:
+    """Makes the queue; one of that name must not be there yet."""
+    with effect("queue.new"), store.writing() as db:
+        if db.execute(READ, (settings.name,)).fetchone() is not None:
+            hint = "name another file or --queue-name, or change it: pilot queue set"
+            raise Final(Code.STORAGE_EXISTS, f"{store.path} holds a queue named {settings.name!r} already; {hint}")
+        _write(db, settings)
+
+
+def change_settings(store: Store, name: str, user: str, changes: Mapping[str, object]) -> QueueSettings:
+    """Changes some settings; the queue's owner may."""
+    with effect("queue.change"), store.writing() as db:
+        before = read_settings(db, name)
+        if user not in (before.owner, "root"):
+            raise Final(Code.STORAGE_DENIED, f"queue {name} belongs to {before.owner}, not to {user}")
+        after = from_plain(QueueSettings, {**full_record(before), **changes})
+        _write(db, after)
+    return after
+
+
+def full_record(settings: QueueSettings) -> dict[str, object]:
+    """Every setting by name, as plain data."""
+    return {each.name: to_plain(getattr(settings, each.name)) for each in fields(QueueSettings)}
+
+
+def _write(db: sqlite3.Connection, settings: QueueSettings) -> None:
+    db.execute(WRITE, tuple(full_record(settings).values()))

@@ -188,7 +188,7 @@ def _view(db: Db, row: sqlite3.Row) -> JobView:
         phase=newest["phase"] if newest else "",
         progress=newest["progress"] if newest else "",
         lease_until=iso(row["lease_until"]),
-        command=row["command"],
+        told=row["command"],
         fault=from_plain(Fault, json.loads(row["fault"])) if row["fault"] else None,
         waits_for=tuple(each["job_id"] for each in db.execute(OPEN_BEFORE, (row["job"],))) if row["blockers"] else (),
         reports=_reports(db, row["job"]),

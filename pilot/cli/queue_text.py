@@ -1,0 +1,69 @@
+"""How the queue's answers are printed: for people, or as JSON."""
+
+import json
+import sys
+from collections.abc import Sequence
+
+from pilot.model.plain import full_plain
+from pilot.model.queue import Explanation, JobRow, JobView, QueueSettings
+
+
+def say(text: str) -> None:
+    """To standard output, which is the user's."""
+    sys.stdout.write(text + "\n" if text else "")
+
+
+def print_settings(settings: QueueSettings, style: str) -> None:
+    """A queue, as text or JSON."""
+    if style == "json":
+        say(json.dumps(full_plain(settings)))
+    else:
+        shown = full_plain(settings)
+        assert isinstance(shown, dict)
+        say("\n".join(f"{key}: {value}" for key, value in shown.items()))
+
+
+def print_rows(rows: Sequence[JobRow], style: str) -> None:
+    """Jobs, one to a line, or as JSON."""
+    if style == "json":
+        say(json.dumps([full_plain(each) for each in rows]))
+    else:
+        say(_table([("JOB", "ATTEMPT", "STATE", "VERDICT", "OWNER", "NAME"), *map(_cells, rows)]))
+
+
+def _cells(row: JobRow) -> tuple[str, ...]:
+    return row.job_id, str(row.attempt), row.state, row.verdict or "-", row.owner, row.name
+
+
+def _table(lines: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(each.rstrip() for each in padded)
+
+
+def view_plain(view: JobView) -> dict[str, object]:
+    """The job's row, and beside it all the rest."""
+    plain = full_plain(view)
+    assert isinstance(plain, dict)
+    row = plain.pop("job")
+    return {**row, **plain}
+
+
+def view_text(view: JobView) -> str:
+    """One job for people: what is empty is left out."""
+    shown = [(key, value) for key, value in view_plain(view).items() if value not in ("", [], None) and key != "spec"]
+    lines = [f"{key}: {value}" for key, value in shown if key not in ("reports", "fault")]
+    if view.fault is not None:
+        lines.append(f"fault: {view.fault.code}: {view.fault.detail or view.fault.message}; {view.fault.remedy}")
+    lines.append(f"command: {' '.join(view.spec.command)}")
+    for each in view.reports:
+        why = f": {each.fault.code}: {each.fault.detail or each.fault.message}" if each.fault else ""
+        lines.append(f"attempt {each.attempt}: {each.verdict}{why}, {each.seconds.running:.1f}s running")
+        lines += [f"  {record.name}  {record.url}" for record in each.outputs]
+    return "\n".join(lines)
+
+
+def explanation_text(found: Explanation) -> str:
+    """The reason in one line, and the offer that came nearest in another."""
+    text = f"{found.job_id}: {found.clause}: {found.attribute}: wanted {found.wanted}, found {found.offered}"
+    return f"{text}\nnearest: {found.nearest.offer}, seen {found.nearest.seen_at}" if found.nearest else text
