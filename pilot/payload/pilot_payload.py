@@ -428,6 +428,5 @@ def _requested() -> int:
 
 def _interval_passed() -> bool:
     granted = contract()
-    wanted = granted.raw.get("checkpoint") if granted else None
-    interval = wanted.get("interval_s") if isinstance(wanted, dict) else None
+    interval = granted.raw.get("checkpoint_interval_s") if granted else None
     return isinstance(interval, (int, float)) and time.monotonic() - _state.last_save >= interval

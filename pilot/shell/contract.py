@@ -2,6 +2,8 @@
 
 import json
 import os
+import stat
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
@@ -15,6 +17,7 @@ from pilot.ports import Gone, Sandbox
 VERSION = "1.0"
 RESULT_BYTES = 1 << 20
 TAIL_BYTES = 2000
+MESSAGE_CHARACTERS = 1000  # one line of a report, whatever the payload wrote
 STATUSES = frozenset({"succeeded", "failed", "diverged", "transient", "checkpointed"})
 
 
@@ -99,13 +102,25 @@ def _input(each: Input, found: dict[str, int]) -> dict[str, object]:
 
 
 def tell(sandbox: Sandbox, name: str, kind: str, reason: str, grace: float | None, now: float) -> None:
-    """Leaves a message in control/, by rename: that the file is there is the message."""
-    path = sandbox.work / "control" / name
-    sequence = _sequence(path) + 1
+    """Leaves a message in control/, by rename: that the file is there is the message.
+
+    The payload owns control/: one that put a link there, to have us write elsewhere, or removed it, hears nothing.
+    """
+    folder = sandbox.work / "control"
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return
+    sequence = _sequence(folder / name) + 1
     message = {"contract": VERSION, "type": kind, "sequence": sequence, "reason": reason}
     part = sandbox.pilot / f"{name}.part"
     part.write_text(json.dumps({**message, "sent_utc": iso(now), "grace_s": grace}))
-    os.replace(part, path)
+    try:
+        os.replace(part, name, dst_dir_fd=descriptor)
+    except IsADirectoryError:
+        part.unlink()
+    finally:
+        os.close(descriptor)
 
 
 def _sequence(path: Path) -> int:
@@ -153,7 +168,8 @@ def _result(path: Path) -> tuple[str, str]:
     if not isinstance(document, dict):
         return "invalid", "result.json is no JSON object"
     problem = _broken(document)
-    return ("invalid", problem) if problem else (str(document["status"]), str(document.get("message", "")))
+    status, message = ("invalid", problem) if problem else (document["status"], document.get("message", ""))
+    return str(status), " ".join(str(message).split())[:MESSAGE_CHARACTERS]
 
 
 def _broken(document: dict[str, object]) -> str:
@@ -164,9 +180,19 @@ def _broken(document: dict[str, object]) -> str:
     if document.get("status") not in STATUSES:
         return f"result.json: status {document.get('status')!r} is not one of {', '.join(sorted(STATUSES))}"
     loss = document.get("loss")
-    if loss is not None and (isinstance(loss, bool) or not isinstance(loss, int | float)):
-        return "result.json: loss is not a number"
+    if loss is not None and not _finite(loss):
+        return "result.json: loss is not a finite number"
+    if loss is not None and document["status"] == "diverged":
+        return "result.json: a diverged training has no loss"
+    objectives = document.get("objectives", {})
+    if not isinstance(objectives, dict) or not all(map(_finite, objectives.values())):
+        return "result.json: objectives are not finite numbers by name"
     return ""
+
+
+def _finite(value: object) -> bool:
+    """Python reads 1e999 as infinity, and whole numbers of any size."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _read_json(path: Path) -> object:
@@ -175,7 +201,7 @@ def _read_json(path: Path) -> object:
         return None
     try:
         return json.loads(text, parse_constant=_refuse)  # NaN and infinities are no JSON
-    except ValueError:
+    except (ValueError, RecursionError):  # a hundred thousand brackets are no JSON of ours
         return None
 
 
@@ -189,8 +215,12 @@ def _text(path: Path, limit: int, from_end: bool = True) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return ""
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        return ""
     with os.fdopen(descriptor, "rb") as file:
-        size = os.fstat(descriptor).st_size
+        size = found.st_size
         try:
             file.seek(max(0, size - limit) if from_end else 0)
             return file.read(limit).decode(errors="replace")

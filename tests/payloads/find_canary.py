@@ -1,8 +1,8 @@
 """find_canary.py REVERSED [PLACE ...]: looks for a secret wherever a payload can look.
 
-Prints each place and exits 1 if it found any. Environment, command lines, open files, memory maps and working directories of every visible process, every readable
-file below the places that hold secrets, shared memory, abstract sockets; or only below the PLACEs given. The secret
-is given reversed, so that the command line itself is no hit.
+Prints each place and exits 1 if it found any. Environment, command lines, open files, memory maps and working
+directories of every visible process, every readable file below the places that hold secrets, shared memory, abstract
+sockets; or only below the PLACEs given. The secret is given reversed, so that the command line itself is no hit.
 """
 
 import os

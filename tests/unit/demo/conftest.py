@@ -31,8 +31,8 @@ class Bench:
     def lay_out(self, directory: Path, interval_s: float | None = None) -> Path:
         """A run directory with the code, the input and the helper in it."""
         directory.mkdir(exist_ok=True)
-        checkpoint = {"interval_s": interval_s, "restored": None}
-        (directory / "contract.json").write_text(json.dumps(contract_document(directory, checkpoint=checkpoint)))
+        document = contract_document(directory, checkpoint_interval_s=interval_s)
+        (directory / "contract.json").write_text(json.dumps(document))
         for name in FILES:
             shutil.copyfile(ROOT / "demo" / name, directory / name)
         shutil.copyfile(ROOT / "pilot" / "payload" / "pilot_payload.py", directory / "pilot_payload.py")

@@ -31,7 +31,7 @@ def contract_document(run: Path, **changes: object) -> dict[str, object]:
         "resources": {"cpus": 2, "memory_bytes": 2**31, "scratch_bytes": None, "devices": []},
         "inputs": ["ntuple.root"],
         "outputs": ["model.onnx", "metrics/*"],
-        "checkpoint": {"interval_s": None, "restored": None},
+        "checkpoint_interval_s": None,
         "paths": {
             "run": str(run),
             "inputs": "inputs.json",

@@ -289,7 +289,7 @@ def test_an_empty_checkpoint_now_counts(helper: ModuleType, run_dir: Path) -> No
 
 
 def test_the_interval_asks(helper: ModuleType, write_contract: Callable[..., None]) -> None:
-    write_contract(checkpoint={"interval_s": 0.05, "restored": None})
+    write_contract(checkpoint_interval_s=0.05)
     deadline = time.monotonic() + 5
     while not helper.should_checkpoint():
         assert time.monotonic() < deadline
