@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from pilot.assemble import change_queue, make_queue, matcher, open_queue, queue_path
+from pilot.assemble_queue import change_queue, make_queue, matcher, open_queue, queue_path
 from pilot.cli.exits import Exit, Stop
 from pilot.cli.queue_text import explanation_text, print_rows, print_settings, say, view_plain, view_text
 from pilot.cli.units import DURATION

@@ -1,0 +1,50 @@
+"""The composition root of `pilot queue`: the queue's parts alone, so that its commands start quickly."""
+
+from pathlib import Path
+
+from pilot.adapters.matcher_classad import ClassAdMatcher
+from pilot.model.faults import Code
+from pilot.model.queue import QueueSettings
+from pilot.ports import Final, Matcher, Queue
+from pilot.queue.settings import add_queue, change_settings
+from pilot.queue.store import create_store, open_store, slow_place
+from pilot.queue.users import LocalQueue
+
+
+def queue_path(url: str) -> Path:
+    """The file of a `sqlite:PATH` URL; raises in one line for any other."""
+    scheme, _, rest = url.partition(":")
+    if scheme != "sqlite" or not rest:
+        raise Final(Code.SERVER_REFUSED, f"queue {url!r}: use sqlite:PATH")
+    return Path(rest.removeprefix("//")).expanduser()
+
+
+def matcher() -> Matcher:
+    """ClassAd expressions; the library behind it is imported on first use."""
+    return ClassAdMatcher()
+
+
+def open_queue(url: str, name: str, user: str) -> Queue:
+    """The queue as that user sees it."""
+    return LocalQueue(open_store(queue_path(url)), matcher(), user, name)
+
+
+def make_queue(url: str, settings: QueueSettings) -> str:
+    """Makes the queue, and its file where there is none; returns a warning, or nothing."""
+    path = queue_path(url)
+    advice = None if path.exists() else create_store(path)
+    store = open_store(path)
+    try:
+        add_queue(store, settings)
+    finally:
+        store.close()
+    return slow_place(advice) if advice is not None and advice.reason else ""
+
+
+def change_queue(url: str, name: str, user: str, changes: dict[str, object]) -> QueueSettings:
+    """Changes settings of a queue; its owner may."""
+    store = open_store(queue_path(url))
+    try:
+        return change_settings(store, name, user, changes)
+    finally:
+        store.close()
