@@ -36,13 +36,14 @@ class _Bind:
     def words(self) -> tuple[str, str]:
         """As arguments: one option per bind, so that no name can add another."""
         end = "" if self.writable else ",ro"
-        return "--mount", f"type=bind,src={checked(str(self.source))},dst={checked(self.target)}{end}"
+        target = checked(self.target, Code.JOB_INVALID)  # first: a bad name of the job's is not the site's fault
+        return "--mount", f"type=bind,src={checked(str(self.source))},dst={target}{end}"
 
 
-def checked(path: str) -> str:
+def checked(path: str, blame: Code = Code.RUNTIME_FAILED) -> str:
     """The path, if Apptainer takes it for one path and nothing else."""
     if not path.startswith("/") or any(each in ',:"\\' or not each.isprintable() for each in path):
-        raise Final(Code.JOB_INVALID, f"{path!r}: a path in a container is absolute and has no comma, colon or quote")
+        raise Final(blame, f"{path!r}: a path in a container is absolute and has no comma, colon or quote")
     return path
 
 
