@@ -150,9 +150,9 @@ class Client:
         """Drops an exit that has been taken care of."""
         self._order({"verb": "forget", "id": payload})
 
-    def leave(self) -> None:
-        """The orderly end: the supervisor stops what still runs and exits; then comes `lost`."""
-        self._order({"verb": "leave"})
+    def leave(self, grace: float | None = None) -> None:
+        """The orderly end: the supervisor stops what still runs, with at most this grace, and exits; then comes `lost`."""
+        self._order({"verb": "leave"} | ({} if grace is None else {"grace": grace}))
 
     def close(self) -> None:
         """Ends the connection without leave: to the supervisor this is the pilot's death."""

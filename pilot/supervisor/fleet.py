@@ -58,12 +58,12 @@ class Fleet:
         self.entries[order.payload] = entry
         self.reactor.watch_link(entry.link, lambda: self._hear(entry))
 
-    def stop_all(self, why: str) -> None:
-        """Asks every shim to stop its payload, each with its own grace."""
+    def stop_all(self, why: str, longest_grace_s: float = float("inf")) -> None:
+        """Asks every shim to stop its payload, each with its own grace, none with more than this."""
         for entry in self.entries.values():
             if entry.running and not entry.stopped_by:
                 entry.stopped_by = why
-                entry.stop(entry.order.grace, why)
+                entry.stop(min(entry.order.grace, longest_grace_s), why)
 
     def _hear(self, entry: Entry) -> None:
         for event in entry.link.receive():

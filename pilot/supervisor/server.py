@@ -134,9 +134,10 @@ class Supervisor:
         return [entry.described() for entry in self.fleet.entries.values()]
 
     def _leave(self, link: Link, message: Message) -> None:
-        del link, message
+        del link
+        longest_grace_s = _number(message, "grace") if "grace" in message else _FOREVER
         self.leaving = True
-        self.fleet.stop_all("stop")
+        self.fleet.stop_all("stop", longest_grace_s)
 
     def _start(self, link: Link, message: Message) -> None:
         identity = str(message.get("id"))

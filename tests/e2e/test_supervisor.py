@@ -349,3 +349,10 @@ def test_leave_stops_what_runs(rig: Rig, client: Client) -> None:
     wait_lost(client)
     assert json.loads(rig.file("a", "exit.json").read_text())["signal"] == signal.SIGTERM
     assert not (rig.state / "supervisor.sock").exists()
+
+
+def test_leave_may_shorten_every_grace(rig: Rig, client: Client) -> None:
+    client.start(rig.shell("a", "trap '' TERM; echo ready; while :; do sleep 0.05; done", grace=60))
+    until(lambda: rig.file("a", "out").exists() and rig.file("a", "out").read_text())
+    client.leave(grace=0.2)
+    assert record_of(client, "a")["signal"] == signal.SIGKILL

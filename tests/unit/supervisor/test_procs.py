@@ -1,5 +1,6 @@
 """Processes by number and start time: who is below whom, and no signal to a stranger."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -51,6 +52,21 @@ def test_only_the_very_process_is_signalled() -> None:
     procs.send_group(known, signal.SIGKILL)
     with pytest.raises(procs.Gone):
         procs.look(child.pid)
+
+
+def test_a_kernel_without_process_handles_is_served_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int) -> int:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    with subprocess.Popen(["/bin/sleep", "60"], start_new_session=True) as child:
+        known = procs.look(child.pid)
+        known.started -= 1
+        procs.send(known, signal.SIGKILL)
+        assert child.poll() is None
+        known.started += 1
+        procs.send(known, signal.SIGKILL)
+        assert child.wait(10) == -signal.SIGKILL
 
 
 def test_ones_own_group_is_never_signalled() -> None:
