@@ -151,7 +151,7 @@ class Client:
         self._order({"verb": "forget", "id": payload})
 
     def leave(self, grace: float | None = None) -> None:
-        """The orderly end: the supervisor stops what still runs, with at most this grace, and exits; then comes `lost`."""
+        """The orderly end: the supervisor stops what runs, with at most this grace, and exits; then comes `lost`."""
         self._order({"verb": "leave"} | ({} if grace is None else {"grace": grace}))
 
     def close(self) -> None:
