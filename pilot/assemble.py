@@ -7,23 +7,30 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pilot.adapters.apptainer_found import Search
 from pilot.adapters.codepack import unpack
 from pilot.adapters.journal_file import FileJournal
 from pilot.adapters.launcher_supervisor import SupervisorLauncher
+from pilot.adapters.matcher_classad import ClassAdMatcher
 from pilot.adapters.outputs import Outputs
+from pilot.adapters.probe_host import HostProbe, Limits
 from pilot.adapters.runtime_bare import BareRuntime
 from pilot.adapters.storage_file import FileStorage
 from pilot.adapters.system import SystemClock
+from pilot.config.settings import Settings
 from pilot.core import ledger as books
+from pilot.core.grants import capabilities
 from pilot.core.steward import Notice, Rules, Steward
+from pilot.core.timing import LAST_REPORT
 from pilot.model.capability import Capabilities, Offer, View
 from pilot.model.facts import Fact, Go
 from pilot.model.faults import Code
 from pilot.model.job import Job, Phase
 from pilot.model.orders import Kind
 from pilot.model.report import Report
-from pilot.ports import Final, Images, Matcher, Runtime, Server
+from pilot.ports import Final, Runtime, Server
 from pilot.queue.local import LocalServer
 from pilot.queue.store import open_store
 from pilot.shell.crew import Crew, Hand
@@ -36,29 +43,19 @@ from pilot.shell.staging import Staging
 from pilot.shell.telemetry import Telemetry
 from pilot.shell.watch import Watch
 
+if TYPE_CHECKING:
+    from pilot.adapters.images_cache import ImageStore
+
 HELPER = Path(__file__).parent / "payload"
 
 
 @dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What one pilot is told; times in seconds, `deadline` from now."""
+class Places:
+    """Where one pilot keeps what: journal and log, sandboxes, and what outlives it (images, receipts, downloads)."""
 
-    queue: str
     state: Path
     scratch: Path
-    runtime: str = "apptainer"
-    queue_name: str = "default"
-    max_jobs: int | None = None
-    idle_exit: float | None = None
-    lifetime: float | None = None
-    adopt_window: float = 5.0
-    grace: float = 10.0
-    prefetch: int = 0
-    binds: tuple[str, ...] = ()
-    flat: bool = False
-    keep_failed: int = 3
-    log_level: str = "info"
-    parked_patience: float = 60.0
+    cache: Path
 
 
 @dataclass(slots=True)
@@ -66,7 +63,6 @@ class Pilot:
     """A pilot, ready to run."""
 
     loop: Loop
-    options: RunOptions
     _closers: list[Callable[[], None]] = field(default_factory=list)
 
     def run(self) -> Summary:
@@ -81,55 +77,141 @@ class Pilot:
         """A signal or an order from outside."""
         self.loop.post(what)
 
+    def save_now(self) -> None:
+        """Every payload that can is to write a checkpoint."""
+        self.loop.post(self.loop.checkpoint_all)
+
+    def tell_state(self) -> None:
+        """Writes where every job stands into the log."""
+        self.loop.post(self.loop.tell_state)
+
+    def awake(self) -> None:
+        """After a suspension: leases are renewed before anything is written outside."""
+        self.loop.post(self.loop.revalidate)
+
 
 def queue_path(url: str) -> Path:
     """The file of a `sqlite:PATH` URL; raises in one line for any other."""
     scheme, _, rest = url.partition(":")
     if scheme != "sqlite" or not rest:
-        raise Final(Code.JOB_INVALID, f"queue {url!r}: use sqlite:PATH")
+        raise Final(Code.SERVER_REFUSED, f"queue {url!r}: use sqlite:PATH")
     return Path(rest.removeprefix("//")).expanduser()
 
 
-def matcher() -> Matcher:
-    """ClassAd expressions, imported on first use."""
-    from pilot.adapters.matcher_classad import ClassAdMatcher
+def places_of(settings: Settings, state: Path) -> Places:
+    """The places that the settings give; scratch lies beside the journal unless told otherwise."""
+    scratch = Path(settings.scratch) if settings.scratch else state / "scratch"
+    return Places(state, scratch, cache_of(settings))
 
+
+def cache_of(settings: Settings) -> Path:
+    """Images, receipts and downloads: the configured place, else `$PILOT_CACHE`, else the user's cache."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(settings.cache or os.environ.get("PILOT_CACHE") or f"{home}/pilot")
+
+
+def matcher() -> ClassAdMatcher:
+    """ClassAd expressions; the library behind it is imported on first use."""
     return ClassAdMatcher()
 
 
-def build_pilot(options: RunOptions, capabilities: Capabilities, on_report: Callable[[Report], None]) -> Pilot:
-    """The pilot of one state directory."""
+def server_of(settings: Settings) -> Server:
+    """The queue as a pilot uses it."""
+    return LocalServer(open_store(queue_path(settings.queue)), matcher(), settings.queue_name)
+
+
+def runtime_of(settings: Settings, cache: Path) -> Runtime:
+    """How payloads are contained."""
+    if settings.runtime == "bare":
+        return BareRuntime(HELPER)
+    from pilot.adapters.runtime_apptainer import ApptainerRuntime
+
+    return ApptainerRuntime(HELPER, cache / "receipts", search_of(settings, cache))
+
+
+def search_of(settings: Settings, cache: Path) -> Search:
+    """Where Apptainer is looked for."""
+    return Search(configured=settings.apptainer, cache=cache)
+
+
+def images_of(settings: Settings, cache: Path) -> "ImageStore":
+    """The images of this node."""
+    from pilot.adapters.images_cache import ImageStore
+
+    return ImageStore(cache / "images", tuple(map(Path, settings.images)), cache / "receipts")
+
+
+def probe_node(settings: Settings, scratch: Path, cache: Path) -> Capabilities:
+    """What this node is, and what this slot may use of it."""
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    limits = Limits(settings.cpus, settings.memory, settings.scratch_size)
+    found = HostProbe(os.environ, limits).look(scratch)
+    runtime = runtime_of(settings, cache).check()
+    images = tuple(images_of(settings, cache).at_hand()) if settings.runtime != "bare" else ()
+    return capabilities(found, runtime, images, settings.labels, time.time())
+
+
+def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Callable[[Report], None]) -> Pilot:
+    """The pilot of one state directory; `flat` puts outputs right under their destination."""
+    places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    journal = FileJournal(places.state)
+    launcher = SupervisorLauncher(places.state, settings.adopt_window)
+    node = probe_node(settings, places.scratch, places.cache)
+    server, pulse = server_of(settings), server_of(settings)
     clock = SystemClock()
-    options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    journal = FileJournal(options.state)
-    launcher = SupervisorLauncher(options.state, options.adopt_window)
-    server, pulse = _server(options), _server(options)
-    pilot_id = f"{capabilities.host}/{os.getpid()}/{secrets.token_hex(4)}"
-    log = Telemetry(options.state / "pilot.log", clock, pilot_id, options.log_level)
-    house = House(
-        scratch=options.scratch / "jobs",
-        kept=options.scratch / "kept",
-        binds=options.binds,
-        grace=options.grace,
-        flat=options.flat,
-        bare=options.runtime == "bare",
-        keep_failed=options.keep_failed,
-    )
-    house.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-    runtime = runtime_of(options.runtime)
+    pilot_id = f"{node.host}/{os.getpid()}/{secrets.token_hex(4)}"
+    log = Telemetry(places.state / "pilot.log", clock, pilot_id, settings.log_level)
+    house = _house(settings, places, flat)
     doors = Doors(
         server=server,
-        runtime=runtime,
+        runtime=runtime_of(settings, places.cache),
         launcher=launcher,
-        images=images(),
+        images=images_of(settings, places.cache),
         storage={"file": FileStorage()},
         collect=Outputs(),
         unpack=unpack,
         clock=clock,
     )
     payloads, staging = Payloads(doors, house), Staging(doors, house)
-    errands = Errands(server, pulse, lambda: _offer(pilot_id, capabilities, loop.offer_free(), options.runtime))
-    watch = Watch(lambda end: loop.post(end))
+    errands = Errands(server, pulse, lambda: offer_of(pilot_id, node, loop.offer_free(), settings))
+    watch = Watch(lambda end: loop.post(end))  # noqa: PLW0108  the loop is made below
+    desk = Desk(
+        clock=clock,
+        journal=journal,
+        errands=errands,
+        ears=_ears(log, payloads, watch, house, on_report),
+        isolation=lambda job: payloads.isolation(job.key),
+        hurry=payloads.hurry,
+        unit_random=random.random,
+        pilot_id=pilot_id,
+        grace=settings.grace,
+    )
+    registration = server.register(offer_of(pilot_id, node, node.slot, settings))
+    steward = Steward(_rules(settings, registration.poll_seconds))
+    loop = Loop(desk, steward, books.open_ledger(node.slot, node.cores))
+    crew = Crew(loop.post, _hand(staging, payloads), errands.serve)
+    loop.crew = payloads.crew = crew
+    launcher.attend(payloads.gone)
+    last = (server.close, pulse.close, journal.close, log.close)
+    return Pilot(loop, [watch.close, launcher.close, lambda: crew.close(2.0), *last])
+
+
+def _house(settings: Settings, places: Places, flat: bool) -> House:
+    house = House(
+        scratch=places.scratch / "jobs",
+        kept=places.scratch / "kept",
+        binds=settings.binds,
+        grace=settings.grace,
+        flat=flat,
+        bare=settings.runtime == "bare",
+        keep_failed=settings.keep_failed,
+    )
+    house.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return house
+
+
+def _ears(log: Telemetry, payloads: Payloads, watch: Watch, house: House, on_report: Callable[[Report], None]) -> Ears:
+    """Who is told what the loop does: the log, the scratch watch, whoever prints."""
 
     def on_go(job: Job, go: Go) -> None:
         if go.share.scratch_bytes:
@@ -145,54 +227,7 @@ def build_pilot(options: RunOptions, capabilities: Capabilities, on_report: Call
         watch.drop(job.key)
         payloads.forget(job)
 
-    ears = Ears(on_report, on_fact, lambda event, seen: log.event(event, **seen), on_go, on_over)
-    desk = Desk(
-        clock=clock,
-        journal=journal,
-        errands=errands,
-        ears=ears,
-        isolation=lambda job: payloads.isolation(job.key),
-        hurry=payloads.hurry,
-        unit_random=random.random,
-        pilot_id=pilot_id,
-        grace=options.grace,
-    )
-    registration = server.register(_offer(pilot_id, capabilities, capabilities.slot, options.runtime))
-    steward = Steward(_rules(options, registration.poll_seconds))
-    loop = Loop(desk, steward, books.open_ledger(capabilities.slot, capabilities.cores))
-    crew = Crew(loop.post, _hand(staging, payloads), errands.serve)
-    loop.crew = payloads.crew = crew
-    launcher.attend(payloads.gone)
-    closers = [
-        watch.close,
-        launcher.close,
-        lambda: crew.close(2.0),
-        server.close,
-        pulse.close,
-        journal.close,
-        log.close,
-    ]
-    return Pilot(loop, options, closers)
-
-
-def _server(options: RunOptions) -> Server:
-    return LocalServer(open_store(queue_path(options.queue)), matcher(), options.queue_name)
-
-
-def runtime_of(name: str) -> Runtime:
-    """The runtime of that name."""
-    if name == "bare":
-        return BareRuntime(HELPER)
-    from pilot.adapters.runtime_apptainer import ApptainerRuntime
-
-    return ApptainerRuntime(HELPER)
-
-
-def images() -> Images:
-    """The images of this node."""
-    from pilot.adapters.images_cache import ImagesCache
-
-    return ImagesCache()
+    return Ears(on_report, on_fact, log.event, on_go, on_over)
 
 
 def _hand(staging: Staging, payloads: Payloads) -> Hand:
@@ -211,32 +246,34 @@ def _hand(staging: Staging, payloads: Payloads) -> Hand:
     return lambda task: hands[task.order.kind](task)
 
 
-def _rules(options: RunOptions, poll: float) -> Rules:
+def _rules(settings: Settings, poll: float) -> Rules:
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
     return Rules(
         prefix=secrets.token_hex(6),
-        max_jobs=options.max_jobs,
-        idle_exit=options.idle_exit,
-        deadline=now + options.lifetime if options.lifetime else None,
-        closing=options.grace + 3.0,
-        prefetch=options.prefetch,
+        max_jobs=settings.max_jobs or None,
+        idle_exit=settings.idle_exit or None,
+        deadline=now + settings.lifetime if settings.lifetime else None,
+        closing=settings.grace + LAST_REPORT,
+        prefetch=settings.prefetch,
         poll=poll,
         poll_cap=poll,
-        parked_patience=options.parked_patience,
     )
 
 
-def _offer(pilot_id: str, capabilities: Capabilities, free: View, runtime: str) -> Offer:
+def offer_of(pilot_id: str, node: Capabilities, free: View, settings: Settings) -> Offer:
+    """What is free now, as the queue is told."""
+    own = (("Requirements", settings.requirements),) if settings.requirements else ()
     return Offer(
         pilot_id=pilot_id,
-        host=capabilities.host,
+        host=node.host,
         cpus=free.cpus,
         memory_bytes=free.memory_bytes,
         scratch_bytes=free.scratch_bytes,
+        seconds=settings.lifetime,
         devices=free.accelerators,
-        runtime=runtime,
-        images=tuple(each.name for each in capabilities.images),
+        runtime=settings.runtime if node.runtime.works else "none",
+        images=tuple(each.name for each in node.images),
         arch=free.arch,
         microarch=free.microarch,
-        attributes=capabilities.labels,
+        attributes=(*settings.labels, *own),
     )

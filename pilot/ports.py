@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from pilot.model.capability import Bound, ImageAtHand, Offer, RuntimeFinding, View
+from pilot.model.capability import HostFinding, ImageAtHand, Offer, RuntimeFinding
 from pilot.model.faults import Code, Fault, fault
 from pilot.model.files import CodePack, FileRecord, ImageUsed, Output
 from pilot.model.job import Grant, JobSpec, Share
@@ -341,25 +341,6 @@ class Images(Protocol):
 
     def at_hand(self) -> Sequence[ImageAtHand]:
         """What is here, without verifying."""
-
-
-@dataclass(frozen=True, slots=True)
-class HostFinding:
-    """What the host probe saw: the node, and every bound on the slot with its source.
-
-    `numa` holds the cores of each NUMA node, `notes` what could not be read and why.
-    """
-
-    host: str
-    node: View
-    cores: tuple[int, ...]
-    cpus: tuple[Bound, ...]
-    memory: tuple[Bound, ...]
-    scratch: tuple[Bound, ...]
-    cpu_model: str = ""
-    numa_nodes: int = 1
-    numa: tuple[tuple[int, ...], ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 class Probe(Protocol):

@@ -1,23 +1,10 @@
 """`pilot run`: the pilot itself, on a queue or for one job."""
 
-import contextlib
-import hashlib
-import json
-import os
-import signal
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
-from pilot.cli.exits import Exit, Stop
 from pilot.cli.units import DURATION
-
-_NOTICES = {signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGQUIT: "drain"}
-_ENDED_BY = {signal.SIGTERM: Exit.TERMINATED, signal.SIGINT: Exit.INTERRUPTED}
 
 
 @click.command(
@@ -25,10 +12,10 @@ _ENDED_BY = {signal.SIGTERM: Exit.TERMINATED, signal.SIGINT: Exit.INTERRUPTED}
     epilog="Examples: pilot run --queue sqlite:/data/queue.db --idle-exit 5m | "
     "pilot run --job demo/job.yaml --output /tmp/out",
 )
-@click.option("--queue", metavar="URL", envvar="PILOT_QUEUE", help="Where the work is: sqlite:PATH.")
+@click.option("--queue", metavar="URL", help="Where the work is: sqlite:PATH.")
 @click.option("--job", type=click.Path(path_type=Path), metavar="FILE", help="Run this one job, without a queue.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Where the outputs of --job land.")
-@click.option("--queue-name", default="default", show_default=True, help="The queue within the file.")
+@click.option("--queue-name", metavar="NAME", help="The queue within the file.")
 @click.option("--max-jobs", type=click.IntRange(1), help="Leave after so many jobs.")
 @click.option("--idle-exit", type=DURATION, help="Leave after so long without work.")
 @click.option("--lifetime", type=DURATION, help="Leave after so long, in good order.")
@@ -37,21 +24,31 @@ _ENDED_BY = {signal.SIGTERM: Exit.TERMINATED, signal.SIGINT: Exit.INTERRUPTED}
 @click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="Journal and log; locked.")
 @click.option("--runtime", type=click.Choice(["apptainer", "bare"]), help="How payloads are contained.")
 @click.option("--adopt-window", type=DURATION, help="How long payloads outlive a crashed pilot.")
-@click.option("--prefetch", type=click.IntRange(0), default=0, help="Jobs to hold beyond those that can start.")
+@click.option("--prefetch", type=click.IntRange(0), help="Jobs to hold beyond those that can start.")
+@click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE", help="The pilot's token for the queue.")
 @click.option("--reflect-exit-status", is_flag=True, help="Exit 20 unless every job succeeded.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much is logged.")
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def command(style: str, **flags: object) -> int:
+def command(
+    *,
+    style: str,
+    job: Path | None,
+    output: Path | None,
+    dry_run: bool,
+    config: Path | None,
+    reflect_exit_status: bool,
+    **flags: object,
+) -> int:
     """Claims jobs, runs them, stores what they make, reports; or runs one job with --job.
 
     Signals: TERM or INT stops in good order (checkpoint, report, leave), again at once; QUIT finishes what runs and
     takes no more; USR1 asks payloads to save now.
     """
-    from pilot.cli.running import Flags, run_one_job, run_queue
+    from pilot.cli.running import Request, run_one_job, run_queue, settings_of
 
-    given = Flags(**flags)  # type: ignore[arg-type]
-    if given.job is not None:
-        return run_one_job(given, style)
-    if given.queue is None:
-        raise Stop("no queue: give --queue sqlite:PATH, set PILOT_QUEUE, or give --job FILE", Exit.CONFIGURATION)
-    return run_queue(given, style)
+    for name in ("state", "token_file"):
+        found = flags[name]
+        flags[name] = found.absolute() if isinstance(found, Path) else None
+    request = Request(style, job, output, dry_run, reflect_exit_status)
+    settings = settings_of(flags, config)
+    return run_queue(settings, request) if job is None else run_one_job(settings, request)

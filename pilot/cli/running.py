@@ -1,4 +1,4 @@
-"""What `pilot run` does once it is asked: options from flags and configuration, signals, what is printed."""
+"""What `pilot run` does once it is asked: settings, signals, what is printed, the exit code."""
 
 import contextlib
 import hashlib
@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from pilot.assemble import Pilot, RunOptions, build_pilot, probe_node
+from pilot.assemble import Pilot, build_pilot, matcher, places_of
 from pilot.cli.exits import Exit, Stop
+from pilot.config.problems import ConfigProblems
+from pilot.config.settings import Settings, load_settings
 from pilot.core.steward import Notice
 from pilot.core.timing import show_duration
 from pilot.model.job import Verdict
@@ -21,23 +23,149 @@ from pilot.model.plain import full_plain
 from pilot.model.report import Report
 from pilot.shell.desk import Summary
 
+ONE_JOB_WAITS = 0.2  # seconds in which a job of `--job` must be claimed, or nothing here can run it
+
 
 @dataclass(frozen=True, slots=True)
-class Flags:
-    """The flags of `pilot run`, as given."""
+class Request:
+    """What `pilot run` was asked: flags beyond the settings."""
 
-    queue: str | None = None
-    job: Path | None = None
-    output: Path | None = None
-    queue_name: str = "default"
-    max_jobs: int | None = None
-    idle_exit: float | None = None
-    lifetime: float | None = None
-    dry_run: bool = False
-    config: Path | None = None
-    state: Path | None = None
-    runtime: str | None = None
-    adopt_window: float | None = None
-    prefetch: int = 0
-    reflect_exit_status: bool = False
-    log_level: str | None = None
+    style: str
+    job: Path | None
+    output: Path | None
+    dry_run: bool
+    reflect: bool
+
+
+def settings_of(flags: dict[str, object], config: Path | None) -> Settings:
+    """The settings that hold; every problem is one line, exit 78."""
+    try:
+        return load_settings(flags, os.environ, config).settings
+    except ConfigProblems as found:
+        raise Stop("\n".join(found.lines()), Exit.CONFIGURATION) from None
+
+
+def run_queue(settings: Settings, request: Request) -> int:
+    """A pilot on a queue."""
+    if not settings.queue:
+        raise Stop("no queue: give --queue sqlite:PATH, set PILOT_QUEUE, or give --job FILE", Exit.CONFIGURATION)
+    state = Path(settings.state) if settings.state else _default_state(settings.queue)
+    return _go(settings, state, request)
+
+
+def run_one_job(settings: Settings, request: Request) -> int:
+    """One job without a queue: a queue of its own, in a place of its own, for as long as it runs."""
+    if request.output is None or request.job is None:
+        raise Stop("--job needs --output DIR, where its outputs land", Exit.USAGE)
+    from pilot.cli.single import declined, enqueue
+
+    with _state_for_one(settings) as state:
+        queue, count = enqueue(request.job, request.output, state, matcher())
+        alone = replace(settings, queue=queue, queue_name="default", max_jobs=count, idle_exit=ONE_JOB_WAITS)
+        code = _go(alone, state, request)
+        return declined(queue, matcher(), request.style) or code
+
+
+def _go(settings: Settings, state: Path, request: Request) -> int:
+    if request.dry_run:
+        from pilot.cli.dryrun import show
+
+        return show(settings, places_of(settings, state), request.style)
+    printer = _Printer(request.style)
+    flat = request.job is not None
+    pilot = build_pilot(settings, places_of(settings, state), flat, printer.report)
+    ended_by = _listen(pilot)
+    summary = pilot.run()
+    printer.summary(summary)
+    return _exit_code(printer, ended_by, request.reflect or flat)
+
+
+@contextlib.contextmanager
+def _state_for_one(settings: Settings) -> Iterator[Path]:
+    if settings.state:
+        state = Path(settings.state)
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield state
+        return
+    with tempfile.TemporaryDirectory(prefix="pilot-job-", dir=settings.scratch or _batch_scratch()) as folder:
+        yield Path(folder)
+
+
+def _batch_scratch() -> str | None:
+    """The batch job's own scratch, where there is one."""
+    return os.environ.get("_CONDOR_SCRATCH_DIR") or os.environ.get("TMPDIR") or None
+
+
+def _default_state(queue: str) -> Path:
+    batch = os.environ.get("_CONDOR_SCRATCH_DIR")
+    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
+    name = hashlib.sha256(queue.encode()).hexdigest()[:16]
+    return Path(batch) / "pilot" if batch else Path(home) / "pilot" / name
+
+
+def _exit_code(printer: "_Printer", ended_by: list[int], reflect: bool) -> int:
+    if ended_by:
+        return Exit.TERMINATED if ended_by[0] == signal.SIGTERM else Exit.INTERRUPTED
+    if reflect and not printer.all_succeeded:
+        return Exit.DISK if printer.output_existed else Exit.NOT_SUCCEEDED
+    return Exit.OK
+
+
+def _listen(pilot: Pilot) -> list[int]:
+    """Signals become notices; those that end the pilot are remembered for its exit code."""
+    ended_by: list[int] = []
+
+    def end(number: int, _: FrameType | None) -> None:
+        ended_by.append(number)
+        pilot.notice(Notice.STOP)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    signal.signal(signal.SIGQUIT, lambda *_: pilot.notice(Notice.DRAIN))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, lambda *_: pilot.save_now())
+    signal.signal(signal.SIGUSR2, lambda *_: pilot.tell_state())
+    signal.signal(signal.SIGCONT, lambda *_: pilot.awake())
+    return ended_by
+
+
+class _Printer:
+    """What is printed: one object or line per job, one for the pilot."""
+
+    def __init__(self, style: str) -> None:
+        self._json = style == "json"
+        self.all_succeeded = True
+        self.output_existed = False
+        self._reports = 0
+
+    def report(self, report: Report) -> None:
+        """One job is over."""
+        self._reports += 1
+        self.all_succeeded &= report.verdict is Verdict.SUCCEEDED
+        self.output_existed |= bool(report.fault and report.fault.code == "storage.exists")
+        say(json.dumps(full_plain(report)) if self._json else _line(report))
+
+    def summary(self, summary: Summary) -> None:
+        """The pilot is over."""
+        self.all_succeeded &= self._reports > 0
+        if self._json:
+            told = {"pilot_id": summary.pilot_id, "why": summary.why, "seconds": round(summary.seconds, 3)}
+            say(json.dumps({"pilot": {**told, "verdicts": dict(summary.verdicts), "parked": summary.parked}}))
+            return
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in summary.verdicts) or "no jobs"
+        parked = f", {summary.parked} parked" if summary.parked else ""
+        say(f"pilot: {counts}{parked} in {show_duration(summary.seconds)}; left: {summary.why}")
+
+
+def _line(report: Report) -> str:
+    where = f"{report.name} ({report.job_id}, attempt {report.attempt})"
+    if report.fault is None or report.verdict is Verdict.SUCCEEDED:
+        return f"{report.verdict}: {where}: {len(report.outputs)} outputs, {report.seconds.running:.2f}s running"
+    said = report.fault.detail or report.fault.message
+    return f"{report.verdict}: {where}: {report.fault.code}: {said}; whose: {report.fault.party}; {report.fault.remedy}"
+
+
+def say(text: str) -> None:
+    """One line on stdout, at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -8,7 +8,7 @@ _PARTS = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 _SECONDS = (86400, 3600, 60, 1)
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """90s, 30m, 1h30m; a bare number is seconds."""
 
     name = "duration"

@@ -47,6 +47,25 @@ class LimitedBy:
 
 
 @dataclass(frozen=True, slots=True)
+class HostFinding:
+    """What the host probe saw: the node, and every bound on the slot with its source.
+
+    `numa` holds the cores of each NUMA node, `notes` what could not be read and why.
+    """
+
+    host: str
+    node: View
+    cores: tuple[int, ...]
+    cpus: tuple[Bound, ...]
+    memory: tuple[Bound, ...]
+    scratch: tuple[Bound, ...]
+    cpu_model: str = ""
+    numa_nodes: int = 1
+    numa: tuple[tuple[int, ...], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeFinding:
     """What the container runtime can do here, tried rather than assumed."""
 
@@ -87,7 +106,7 @@ class Capabilities:
     cores: tuple[int, ...] = ()
     runtime: RuntimeFinding = field(default_factory=lambda: RuntimeFinding("none"))
     images: tuple[ImageAtHand, ...] = ()
-    labels: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str | int | float | bool], ...] = ()
     scratch: str = ""
     probed: str = ""
     notes: tuple[str, ...] = ()

@@ -22,6 +22,11 @@ class Leases:
         """A lease was given or renewed; one that an earlier pilot held is not certain before it is renewed."""
         self._leases[key] = _Lease(now, seconds, certain)
 
+    def doubt(self) -> None:
+        """No lease is certain before it has been renewed."""
+        for each in self._leases.values():
+            each.certain = False
+
     def drop(self, key: str) -> None:
         """The attempt is over."""
         self._leases.pop(key, None)

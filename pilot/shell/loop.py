@@ -64,6 +64,21 @@ class Loop:
         """What may be offered now."""
         return books.free(self._ledger)
 
+    def checkpoint_all(self) -> None:
+        """Every payload that can is to write a checkpoint."""
+        for key in list(self._held):
+            self._apply(facts.CheckpointDue(key))
+
+    def tell_state(self) -> None:
+        """Writes where every job stands into the log."""
+        for key, held in self._held.items():
+            self._desk.ears.on_event("state", {"claim": key, "phase": held.job.phase.value})
+
+    def revalidate(self) -> None:
+        """After a gap: nothing is written outside before the queue has said that the attempts are still ours."""
+        self._tenure.leases.doubt()
+        self._beat()
+
     def run(self) -> Summary:
         """Works until the steward has left."""
         self._recover()

@@ -1,5 +1,6 @@
 """Starting, warning, stopping and adopting payloads; what they leave is read when they end."""
 
+import json
 import threading
 from dataclasses import dataclass
 
@@ -146,6 +147,8 @@ class Payloads:
             binds=self._house.binds,
         )
         plan = self._doors.runtime.prepare(request)
+        if step == "run":
+            _note_plan(sandbox, plan, len(command))
         self._isolation[job.key] = plan.isolation
         return plan
 
@@ -177,6 +180,13 @@ class Payloads:
                 self._ended.wait(_LOOK_SECONDS)
         newest = contract.newest_generation(sandbox)
         return newest is not None and newest.name != before
+
+
+def _note_plan(sandbox: Sandbox, plan: RunPlan, words: int) -> None:
+    """What was started, for `pilot job shell` and `rerun`; `words` counts the job's own command at the end."""
+    said = {"root": str(sandbox.root), "argv": plan.argv, "words": words, "directory": plan.directory}
+    text = json.dumps({**said, "environment": plan.environment})
+    (sandbox.pilot / "plan.json").write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def _restored(sandbox: Sandbox) -> str:

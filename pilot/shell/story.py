@@ -61,7 +61,7 @@ def fold(lines: Iterable[Line]) -> dict[str, Held]:
     """The jobs that a journal tells of, as they stood at its end; finished ones are left out."""
     held: dict[str, Held] = {}
     for line in lines:
-        held[line.key] = _folded(held.get(line.key), line)
+        held[line.key] = folded(held.get(line.key), line)
     return {key: each for key, each in held.items() if not is_over(each.job)}
 
 
@@ -70,7 +70,8 @@ def is_over(job: Job) -> bool:
     return job.phase == "closed" and not job.open
 
 
-def _folded(before: Held | None, line: Line) -> Held:
+def folded(before: Held | None, line: Line) -> Held:
+    """A job after one more line of the journal."""
     if line.fact.get("is") == SNAPSHOT:
         return Held(from_plain(Job, line.fact["job"]), from_plain(Dossier, line.fact["dossier"]))
     fresh = before is None or is_over(before.job)  # a claim whose answer was lost is asked again under its old id

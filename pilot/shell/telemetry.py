@@ -48,7 +48,7 @@ class Telemetry:
             pilot=pilot_id,
         )
 
-    def event(self, event: str, level: str = "info", **fields: object) -> None:
+    def event(self, event: str, fields: dict[str, object], level: str = "info") -> None:
         """One line about the pilot itself."""
         getattr(self._log, level)(event, **fields)
 

@@ -10,8 +10,7 @@ from pilot.adapters.probe_host import processor
 from pilot.adapters.probe_host.cgroups import Allowed, allowed
 from pilot.adapters.probe_host.files import Notes
 from pilot.adapters.probe_host.grant import Granted, granted
-from pilot.model.capability import Bound, View
-from pilot.ports import HostFinding
+from pilot.model.capability import Bound, HostFinding, View
 
 
 @dataclass(frozen=True, slots=True)

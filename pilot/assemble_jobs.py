@@ -1,0 +1,133 @@
+"""The composition root of `pilot job`: logs, stories and sandboxes of single jobs."""
+
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import quote, unquote, urlsplit
+
+from pilot.adapters.journal_file import read_segment, segments
+from pilot.assemble_queue import open_queue
+from pilot.core.reporting import iso
+from pilot.model.faults import Code
+from pilot.model.plain import to_plain
+from pilot.ports import Final, Line
+from pilot.shell.story import Held, folded
+from pilot.supervisor.follow import Follower
+
+PLAN = "plan.json"
+
+
+@dataclass(slots=True)
+class Log:
+    """One log of a job: growing in a sandbox, or as it was stored."""
+
+    path: Path
+    _follower: Follower
+    _sandbox: Path | None
+
+    def more(self) -> bytes:
+        """What came since the last call."""
+        return self._follower.more()
+
+    def live(self) -> bool:
+        """Whether the job may still write."""
+        return self._sandbox is not None and self._sandbox.exists()
+
+
+def find_log(job: str, state: Path | None, queue: str | None, which: str) -> Log:
+    """The job's log in a pilot's state directory, else where the queue's last report says that it was stored."""
+    for sandbox in _sandboxes(state, job) if state else ():
+        path = sandbox / "logs" / which
+        return Log(path, Follower(str(path)), sandbox if sandbox.parent.name == "jobs" else None)
+    stored = _stored_log(job, queue, which) if queue else None
+    if stored is None:
+        raise Final(
+            Code.STAGE_IN_MISSING, f"job {job}: no {which} found; give --state of its pilot, or --queue of its queue"
+        )
+    return Log(stored, Follower(str(stored)), None)
+
+
+def _stored_log(job: str, queue: str, which: str) -> Path | None:
+    reports = open_queue(queue, "default", "").results(job)
+    urls = [getattr(each.logs, which) for each in reports]
+    found = next((each for each in reversed(urls) if each), None)
+    return Path(unquote(urlsplit(found).path)) if found else None
+
+
+def _sandboxes(state: Path, job: str) -> list[Path]:
+    """The job's sandboxes, the newest first: those at work, then those kept after a failure."""
+    name = quote(job, safe="")
+    found = [
+        each
+        for place in ("jobs", "kept")
+        for each in (state / "scratch" / place).glob(f"{name}.*")
+        if each.name.removeprefix(f"{name}.").isdigit()
+    ]
+    return sorted(found, key=lambda each: (each.parent.name == "jobs", int(each.suffix[1:])), reverse=True)
+
+
+def cancel(job: str, queue: str) -> str:
+    """Asks the queue to end a job; says how it stands now."""
+    import getpass
+
+    rows = open_queue(queue, "default", getpass.getuser()).cancel([job])
+    return "\n".join(f"{each.name} ({each.job_id}): {each.state}" for each in rows)
+
+
+def retell(job: str, state: Path, style: str) -> Iterator[str]:
+    """Every fact of a job in the journal, and where it led; raises in one line where there is none."""
+    held: dict[str, Held] = {}
+    told = 0
+    for segment in segments(state):
+        for line in read_segment(segment):
+            before = held.get(line.key)
+            held[line.key] = folded(before, line)
+            grant = held[line.key].job.grant
+            if grant is not None and job in (grant.job_id, grant.spec.name):
+                told += 1
+                yield _told(line, held[line.key], style)
+    if not told:
+        raise Final(Code.JOB_INVALID, f"job {job}: the journal in {state} tells nothing of it")
+
+
+def _told(line: Line, after: Held, style: str) -> str:
+    if style == "json":
+        return json.dumps({"time": iso(line.wall), "fact": line.fact, "job": to_plain(after.job)})
+    job = after.job
+    verdict = f" verdict={job.verdict}" if job.verdict else ""
+    why = f" {job.fault.code}: {job.fault.detail}" if job.fault else ""
+    orders = ", ".join(f"{kind}#{ticket}" for kind, ticket in job.open) or "-"
+    return f"{iso(line.wall)} {line.fact.get('is', '?'):<14} -> {job.phase:<12} open: {orders}{verdict}{why}"
+
+
+def open_again(job: str, state: Path, command: tuple[str, ...], dry_run: bool) -> int:
+    """Runs a command in the sandbox of a failed job with its image, binds and environment; no command: its own."""
+    sandbox = next(iter(_sandboxes(state, job)), None)
+    plan = sandbox and sandbox / "pilot" / PLAN
+    if sandbox is None or plan is None or not plan.is_file():
+        raise Final(
+            Code.JOB_INVALID, f"job {job}: no kept sandbox in {state}; a pilot keeps those of its last failed jobs"
+        )
+    found = json.loads(plan.read_text().replace(json.dumps(_origin(plan))[1:-1], str(sandbox)))
+    argv = [*found["argv"][: -found["words"]], *command] if command else found["argv"]
+    if not dry_run:
+        _become(sandbox, argv, found)
+    print(shlex.join(argv))  # noqa: T201  the command is what was asked for
+    return 0
+
+
+def _become(sandbox: Path, argv: list[str], found: dict[str, Any]) -> NoReturn:
+    shutil.rmtree(sandbox / "tmp", ignore_errors=True)
+    (sandbox / "tmp").mkdir()
+    os.chdir(found["directory"])
+    os.execve(argv[0], argv, dict(found["environment"]))  # noqa: S606  no shell is wanted
+
+
+def _origin(plan: Path) -> str:
+    """Where the sandbox lay when the job ran: kept sandboxes have moved."""
+    return str(json.loads(plan.read_text())["root"])

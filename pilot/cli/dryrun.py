@@ -1,0 +1,102 @@
+"""`pilot run --dry-run`: what would be claimed, and the exact command, without claiming or starting anything."""
+
+import json
+import shlex
+import tempfile
+import time
+from dataclasses import replace
+from getpass import getuser
+from pathlib import Path
+
+from pilot.assemble import Places, images_of, matcher, offer_of, probe_node, queue_path, runtime_of
+from pilot.cli.exits import Exit
+from pilot.cli.running import say
+from pilot.config.settings import Settings
+from pilot.core import ledger as books
+from pilot.core.matching import Fit, fit, shape_of
+from pilot.core.reporting import Dossier
+from pilot.model.capability import Capabilities
+from pilot.model.job import Grant, Job, JobSpec, Phase
+from pilot.model.queue import JobState, JobView
+from pilot.ports import RunPlan, RunRequest, Sandbox
+from pilot.queue.store import open_store
+from pilot.queue.users import LocalQueue
+from pilot.shell import contract
+
+LOOKED_AT = 200  # waiting jobs that are looked at before saying that none fits
+
+
+def show(settings: Settings, places: Places, style: str) -> int:
+    """Prints the first waiting job that fits this slot, and what would be started for it."""
+    node = probe_node(settings, places.scratch, places.cache)
+    found = _first_fit(settings, node)
+    if found is None:
+        say(json.dumps({"would_claim": None}) if style == "json" else "nothing that waits fits this slot")
+        return Exit.OK
+    plan = _plan(settings, places, node, found)
+    _print(found, plan, style)
+    return Exit.OK
+
+
+def _first_fit(settings: Settings, node: Capabilities) -> JobView | None:
+    offer = offer_of("dry-run", node, node.slot, settings)
+    store = open_store(queue_path(settings.queue))
+    queue, judge = LocalQueue(store, matcher(), getuser(), settings.queue_name), matcher()
+    try:
+        for row in queue.find((JobState.WAITING,), limit=LOOKED_AT):
+            view = queue.show(row.job_id)
+            if isinstance(fit(shape_of(view.spec, row.owner), offer, judge), Fit):
+                return view
+    finally:
+        store.close()
+    return None
+
+
+def _plan(settings: Settings, places: Places, node: Capabilities, view: JobView) -> RunPlan:
+    """Built in a sandbox of its own, which is removed again; the paths shown are those that a run would use."""
+    runtime = runtime_of(settings, places.cache)
+    ledger = books.open_ledger(node.slot, node.cores)
+    _, share = books.grant(ledger, view.job.job_id, view.spec.needs)
+    with tempfile.TemporaryDirectory(prefix="dry-", dir=places.scratch) as folder:
+        sandbox = _furnish(Path(folder), view.spec)
+        job = Job("dry-run", Phase.RUNNING, Grant(view.job.job_id, view.job.attempt + 1, view.spec, 60.0))
+        granted = share or Dossier().share
+        terms = contract.Terms(_deadline(granted.walltime_seconds), settings.grace, runtime.workdir(sandbox))
+        contract.write_terms(job, granted, terms, sandbox, {})
+        bare = settings.runtime == "bare" or not view.spec.image
+        image = None if bare else images_of(settings, places.cache).resolve(view.spec.image, view.spec.image_sha256)
+        environment = contract.environment(job, granted, terms)
+        request = RunRequest(view.job.job_id, view.job.attempt + 1, view.spec, granted, sandbox, image)
+        plan = runtime.prepare(replace(request, environment=environment, binds=settings.binds))
+        real = str(places.scratch / "jobs" / f"{view.job.job_id}.{view.job.attempt + 1}")
+        return replace(plan, argv=tuple(each.replace(folder, real) for each in plan.argv))
+
+
+def _furnish(root: Path, spec: JobSpec) -> Sandbox:
+    """A sandbox with empty files where inputs and code would lie, so that their binds are shown."""
+    sandbox = Sandbox(root)
+    for each in (sandbox.work, sandbox.home, sandbox.tmp, sandbox.inputs, sandbox.pilot, sandbox.logs, sandbox.code):
+        each.mkdir(parents=True)
+    names = [sandbox.inputs / each.name for each in spec.inputs]
+    names += [sandbox.code / each for each in (spec.code.names if spec.code else ())]
+    for name in names:
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.touch()
+    return sandbox
+
+
+def _deadline(walltime: int) -> float:
+    return time.time() + walltime if walltime else 0.0
+
+
+def _print(view: JobView, plan: RunPlan, style: str) -> None:
+    if style == "json":
+        said = {"job_id": view.job.job_id, "attempt": view.job.attempt + 1, "name": view.spec.name}
+        say(json.dumps({"would_claim": {**said, "argv": list(plan.argv), "isolation": plan.isolation.container}}))
+        return
+    say(f"would claim {view.spec.name} ({view.job.job_id}, attempt {view.job.attempt + 1})")
+    for each in view.spec.inputs:
+        say(f"would stage in {each.url} as {each.name}")
+    say(f"would run: {shlex.join(plan.argv)}")
+    for output in view.spec.outputs:
+        say(f"would store {output.name}")
