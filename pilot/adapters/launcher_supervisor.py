@@ -110,7 +110,7 @@ class SupervisorLauncher:
     def _hear(self, event: Event) -> None:
         if event.kind == "exited":
             self._tell(event.id, cast("dict[str, object]", event.body.get("record", event.body)))
-        elif event.kind == "failed":
+        elif event.kind == "failed" and not event.body.get("duplicate"):
             self._fail(event.id, str(event.body.get("message", "could not be started")))
         elif event.kind == "lost" and not self._leaving:
             threading.Thread(target=self._bereaved, name="bereaved", daemon=True).start()

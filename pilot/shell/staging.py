@@ -1,8 +1,10 @@
 """Files in and out, and the sandbox they live in."""
 
+import contextlib
 import os
 import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 from pilot.failpoints import effect
@@ -159,10 +161,10 @@ class Staging:
 
 
 def _make(sandbox: Sandbox) -> None:
-    for each in (sandbox.work, sandbox.home, sandbox.tmp, sandbox.inputs, sandbox.pilot, sandbox.logs):
-        each.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not sandbox.code.exists():
-        sandbox.code.mkdir(mode=0o700)
+    sandbox.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in (sandbox.work, sandbox.home, sandbox.tmp, sandbox.inputs, sandbox.pilot, sandbox.logs, sandbox.code):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(each, 0o700)
 
 
 def _verify(wanted: Input, found: FileRecord) -> None:
@@ -192,16 +194,34 @@ def _pack(folder: Path, archive: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Removes a tree whatever modes a payload gave its directories; links are never followed."""
+    """Removes a tree whatever modes a payload gave its directories; links are never followed.
 
-    def open_up(function: object, name: str, _: object) -> None:
-        parent = os.path.dirname(name)
-        os.chmod(parent, 0o700)
-        if os.path.isdir(name) and not os.path.islink(name):
-            os.chmod(name, 0o700)
-            shutil.rmtree(name, ignore_errors=True)
-        elif os.path.lexists(name):
-            os.unlink(name)
+    Its payload is gone, so nobody moves things meanwhile; plain and quick, because every job ends with it.
+    """
+    try:
+        _empty(os.fspath(path))
+        os.rmdir(path)
+    except FileNotFoundError:
+        return
 
-    if path.exists():
-        shutil.rmtree(path, onerror=open_up)
+
+def _empty(folder: str) -> None:
+    try:
+        entries = list(os.scandir(folder))
+    except PermissionError:
+        os.chmod(folder, 0o700)
+        entries = list(os.scandir(folder))
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            _empty(entry.path)
+            _insist(os.rmdir, entry.path)
+        else:
+            _insist(os.unlink, entry.path)
+
+
+def _insist(remove: Callable[[str], None], path: str) -> None:
+    try:
+        remove(path)
+    except PermissionError:
+        os.chmod(os.path.dirname(path), 0o700)
+        remove(path)

@@ -16,7 +16,7 @@ import structlog
 
 from pilot.core.reporting import iso
 from pilot.model.facts import Broke, End, Fact
-from pilot.model.job import Job
+from pilot.model.job import Job, Phase
 from pilot.ports import Clock
 
 LOG_BYTES = 20_000_000
@@ -40,6 +40,7 @@ class Telemetry:
         self._clock = clock
         self._path = path
         self._file = _open(path)
+        self._stories: dict[str, list[str]] = {}
         self._terminal = sys.stderr if sys.stderr.isatty() else None
         self._log = structlog.wrap_logger(
             _Sink(self),
@@ -53,12 +54,16 @@ class Telemetry:
         getattr(self._log, level)(event, **fields)
 
     def fact(self, before: Job, after: Job, fact: Fact, story: Path | None) -> None:
-        """One line for one fact of a job; the same line goes to the job's own part of the log."""
+        """One line for one fact of a job; the job's own part of the log is written when its files are to be stored."""
         name = type(fact).__name__
         log = self._log.debug if name in _QUIET else self._log.info
         line = log(name, **_of_job(before, after), **_of_fact(fact))
-        if story is not None and isinstance(line, str):
-            _append(story, line)
+        if isinstance(line, str):
+            self._stories.setdefault(after.key, []).append(line)
+        if after.phase is not before.phase and after.phase in (Phase.STAGING_OUT, Phase.CLOSED):
+            lines = self._stories.pop(after.key, [])
+            if story is not None and lines:
+                _append(story, "\n".join(lines))
 
     def write(self, line: str) -> str:
         """Appends one finished line; gives it back."""
