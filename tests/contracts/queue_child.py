@@ -25,7 +25,8 @@ SETTINGS = QueueSettings("default", "owner", destination="file:///out")
 
 
 def tell(*words: object) -> None:
-    print(*words, flush=True)
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
 
 
 def claim_all(path: Path, prefix: str, batch: int) -> None:

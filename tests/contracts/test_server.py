@@ -16,8 +16,8 @@ from tests.contracts.server_beds import BEDS, LEASE, LocalBed, ask, job, needs, 
 
 
 @pytest.fixture(params=BEDS)
-def bed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalBed]:
-    made = BEDS[request.param](tmp_path)
+def bed(request: pytest.FixtureRequest, folder: Path) -> Iterator[LocalBed]:
+    made = BEDS[request.param](folder)
     yield made
     made.close()
 
@@ -208,7 +208,7 @@ def test_the_same_report_twice_is_acknowledged_and_counts_once(bed: LocalBed) ->
     assert bed.user().show("a") == before
     second = claim_one(bed.pilot(), "c2")
     assert list(pilot.report([failed])) == [True]  # its acknowledgement was lost; the new attempt is not touched
-    assert list(pilot.renew(beat(second)))[0].ours
+    assert pilot.renew(beat(second))[0].ours
 
 
 @pytest.mark.parametrize("attempt", [0, 2, 99])

@@ -46,8 +46,8 @@ def effects() -> list[str]:
     return sorted(found)
 
 
-def test_processes_that_claim_at_once_never_get_the_same_attempt(tmp_path: Path) -> None:
-    path, jobs = tmp_path / "queue.db", 3000
+def test_processes_that_claim_at_once_never_get_the_same_attempt(folder: Path) -> None:
+    path, jobs = folder / "queue.db", 3000
     create_store(path)
     store = open_store(path)
     write_settings(store, QueueSettings("default", "owner"))
@@ -66,11 +66,11 @@ def test_processes_that_claim_at_once_never_get_the_same_attempt(tmp_path: Path)
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("name", effects())
 def test_a_kill_at_any_effect_loses_and_doubles_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, moment: str
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str, moment: str
 ) -> None:
     passages = count(1) if name == "queue.commit" else [1]  # each call has one effect of its own, and one commit
     for passage in passages:
-        path = tmp_path / f"queue-{passage}.db"
+        path = folder / f"queue-{passage}.db"
         killed = child("walk", str(path), failpoint=f"{name}.{moment}:kill@{passage}")
         acknowledged = said(killed)
         if killed.returncode == 0 and passage > 1:
