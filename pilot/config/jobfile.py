@@ -77,13 +77,11 @@ def _load(document: Document, place: Place, base: Path, refusal: Refusal | None)
         return [_problem(document, place, each) for each in error.errors(include_url=False)]
     wrong = list(_crossed(model, refusal))
     data, record = None, None
-    if model.code and not wrong:
-        try:
-            data, record = pack(base, model.code)
-        except CodeProblems as found:
-            wrong = [(("code", index), message) for index, message in found.problems]
-        else:
-            wrong = list(_collisions(model, record))
+    try:
+        data, record = pack(base, model.code) if model.code else (None, None)
+    except CodeProblems as found:
+        wrong += [(("code", index), message) for index, message in found.problems]
+    wrong += _collisions(model, record)
     if wrong:
         return [document.problem((*place, *where), _named(where, message)) for where, message in wrong]
     return JobDocument(model.spec(base, record), model.id, data)

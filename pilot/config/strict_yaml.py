@@ -71,7 +71,7 @@ def read_text(data: bytes, source: str) -> str:
         head = data[: error.start]
         place = (head.count(b"\n") + 1, error.start - head.rfind(b"\n"))
         raise _refused(source, place, "not UTF-8 text") from None
-    return _ESCAPE_PAIR.sub(_join_pair, text) if source.endswith(".json") else text
+    return _ESCAPE_PAIR.sub(_join_pair, text, count=VALUES_CAP) if source.endswith(".json") else text
 
 
 def load_documents(data: bytes, source: str) -> list[Document]:
@@ -101,11 +101,16 @@ def _events(text: str, source: str) -> Iterator[Event]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise _refused(source, place, f"not YAML: {error.problem or error.context}") from None
+        raise _refused(source, place, f"not YAML: {_said(error)}") from None
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         place = (before.count("\n") + 1, error.position - before.rfind("\n"))
         raise _refused(source, place, "not YAML: a control character") from None
+
+
+def _said(error: yaml.MarkedYAMLError) -> str:
+    begun = f", {error.context} that begins in line {error.context_mark.line + 1}" if error.context_mark else ""
+    return f"{error.problem or error.context}{begun}"
 
 
 def _mark(event: Event) -> Mark:
@@ -124,6 +129,7 @@ class _Reader:
         stream = iter(events)
         for event in stream:
             if isinstance(event, DocumentStartEvent):
+                self._left -= 3  # what a document costs beyond its values
                 self._document = Document(self._source)
                 self._document.data = self._value(next(stream), stream, ())
                 yield self._document

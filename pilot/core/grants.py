@@ -29,9 +29,11 @@ def capabilities(
         limited_by=LimitedBy(cpus.source, memory.source, scratch.source, seen),
         cpu_model=found.cpu_model,
         numa_nodes=found.numa_nodes,
+        numa=found.numa,
         cores=found.cores,
         runtime=runtime,
         images=tuple(images),
         labels=labels,
         probed=iso(wall),
+        notes=found.notes,
     )
