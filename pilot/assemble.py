@@ -131,7 +131,7 @@ def runtime_of(settings: Settings, cache: Path) -> Runtime:
 
 def search_of(settings: Settings, cache: Path) -> Search:
     """Where Apptainer is looked for."""
-    return Search(configured=settings.apptainer, cache=cache)
+    return Search(settings.apptainer, os.environ.get("PATH", ""), cache)
 
 
 def images_of(settings: Settings, cache: Path) -> "ImageStore":
