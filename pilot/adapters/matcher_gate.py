@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from pilot.model.faults import Code
 from pilot.ports import Final
@@ -80,7 +80,7 @@ def gate(text: str) -> Passed:
     """The expression, read; raises `Final` (job.invalid) where it is refused, and says why."""
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise _refused(f"longer than {MAX_BYTES} bytes")
-    tokens = tuple(_tokens(text))
+    tokens = tuple(islice(_tokens(text), MAX_TOKENS + 1))
     if not tokens:
         raise _refused("it is empty")
     if len(tokens) > MAX_TOKENS:
