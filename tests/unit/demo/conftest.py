@@ -67,7 +67,7 @@ class Bench:
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:
     """The same variables for a Python started directly and for one in a container."""
-    common = {"PYTHONDONTWRITEBYTECODE": "1", **given}
+    common = {"PYTHONDONTWRITEBYTECODE": "1", "OMP_WAIT_POLICY": "passive", **given}  # as demo/job.yaml says
     return os.environ | common | {f"APPTAINERENV_{name}": value for name, value in common.items()}
 
 
