@@ -193,7 +193,7 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Calla
     loop.crew = payloads.crew = crew
     launcher.attend(payloads.gone)
     last = (server.close, pulse.close, journal.close, log.close)
-    return Pilot(loop, [watch.close, launcher.close, lambda: crew.close(2.0), *last])
+    return Pilot(loop, [errands.close, watch.close, launcher.close, lambda: crew.close(2.0), *last])
 
 
 def _house(settings: Settings, places: Places, flat: bool) -> House:

@@ -62,6 +62,7 @@ class Crew:
         self._waiting: dict[tuple[str, bool], deque[Task]] = {}
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._beats: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._looks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._to_server: SimpleQueue[Task | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._hire()
@@ -80,6 +81,10 @@ class Crew:
     def beat(self, action: Callable[[], None]) -> None:
         """Runs one heartbeat in its own lane."""
         self._beats.put(action)
+
+    def look(self, action: Callable[[], None]) -> None:
+        """Runs one look at an empty queue, which may last, in its own lane."""
+        self._looks.put(action)
 
     def conclude(self, key: str, ticket: int, action: Callable[[], Fact]) -> None:
         """Posts the answer of an order whose end came later, made by `action`, guarded like any other."""
@@ -102,6 +107,7 @@ class Crew:
         for _ in range(len(self._threads)):
             self._work.put(None)
         self._beats.put(None)
+        self._looks.put(None)
         self._to_server.put(None)
         for thread in self._threads:
             thread.join(timeout)
@@ -112,6 +118,7 @@ class Crew:
         for _ in range(HANDS):
             self._hire_one(self._work)
         self._hire_one(self._beats)
+        self._hire_one(self._looks)
         self._begin(threading.Thread(target=self._serve, name="server", daemon=True))
 
     def _hire_one(self, lane: SimpleQueue[Callable[[], None] | None]) -> None:

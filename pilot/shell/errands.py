@@ -1,6 +1,8 @@
 """What is said to the queue: claims, reports and returns by the batch, heartbeats, looks."""
 
 import json
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +14,10 @@ from pilot.model.report import Report
 from pilot.ports import Beat, BeatReply, ClaimRequest, PortError, Server
 from pilot.shell.crew import Task
 from pilot.shell.doors import granted
+
+
+LOOK_EVERY = 0.25  # seconds between two looks at an empty queue
+LOOK_FOR = 10.0  # seconds after which a look ends, changed or not
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +39,12 @@ class Looked:
 class Errands:
     """Runs between the loop and the queue; heartbeats have a connection of their own, `pulse`."""
 
-    def __init__(self, server: Server, pulse: Server, offer: Callable[[], Offer]) -> None:
+    def __init__(self, server: Server, pulse: Server, offer: Callable[[], Offer], poll: float = LOOK_EVERY) -> None:
         self._server = server
         self._pulse = pulse
+        self._poll = poll
+        self._stir = threading.Event()
+        self._over = False
         self._offer = offer
 
     def serve(self, tasks: list[Task]) -> list[Fact]:
@@ -55,12 +64,14 @@ class Errands:
     def _report(self, tasks: list[Task]) -> list[Fact]:
         reports = [_report_of(each) for each in tasks]
         accepted = self._server.report(reports)
+        self._stir.set()
         return [
             Acknowledged(task.order.key, task.order.ticket, ours) for task, ours in zip(tasks, accepted, strict=True)
         ]
 
     def _return(self, tasks: list[Task]) -> list[Fact]:
         self._server.give_back([each.order.key for each in tasks])
+        self._stir.set()
         return [Returned(each.order.key, each.order.ticket) for each in tasks]
 
     def beat(self, beats: Sequence[Beat], asked: float) -> Beaten:
@@ -85,11 +96,25 @@ class Errands:
         return Beaten(asked, tuple(replies))
 
     def look(self) -> Looked:
-        """Cheap; a look that fails counts as changed, so that the claim shows what is wrong."""
+        """Watches an empty queue until it changes, for a while; costs the deciding thread nothing meanwhile.
+
+        A look that fails counts as changed, so that the claim shows what is wrong.
+        """
+        until = time.monotonic() + LOOK_FOR
         try:
-            return Looked(self._server.changed())
+            while not self._over and time.monotonic() < until:
+                self._stir.clear()
+                if self._server.changed():
+                    return Looked(True)
+                self._stir.wait(self._poll)
+            return Looked(False)
         except PortError:
             return Looked(True)
+
+    def close(self) -> None:
+        """Ends a look that is under way."""
+        self._over = True
+        self._stir.set()
 
 
 def _report_of(task: Task) -> Report:

@@ -171,8 +171,7 @@ class Loop:
             self._desk.hurry(held.job)
 
     def _look(self) -> None:
-        crew = self._crew()
-        crew.beat(lambda: self.post(self._desk.errands.look()))
+        self._crew().look(lambda: self.post(self._desk.errands.look()))
 
     # --- facts ---------------------------------------------------------------------------------------------
 
