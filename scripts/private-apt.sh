@@ -39,7 +39,8 @@ apt_source() {
 # apt_private FOLDER: makes FOLDER/apt.conf, which reads FOLDER/private.sources. The machine's proxy and TLS
 # settings stay in force. No package counts as installed.
 apt_private() {
-    mkdir -p "$1/lists/partial" "$1/cache/archives/partial" "$1/debs"
+    mkdir -p "$1/lists/partial" "$1/cache/archives/partial" "$1/debs" "$1/dpkg"
+    : >"$1/dpkg/status"
     cat >"$1/apt.conf" <<CONF
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
@@ -47,7 +48,7 @@ apt_private() {
 Dir::Etc::sourcelist "$1/private.sources";
 Dir::Etc::sourceparts "-";
 Dir::State::lists "$1/lists";
-Dir::State::status "/dev/null";
+Dir::State::status "$1/dpkg/status";
 Dir::Cache "$1/cache";
 Dir::Cache::pkgcache "";
 Dir::Cache::srcpkgcache "";

@@ -52,7 +52,19 @@ def apptainer(site: Site, step: str, *words: str) -> None:
     """Runs Apptainer in private namespaces."""
     # A user namespace of our own, with this user as its root: the same for everybody, with or without /etc/subuid,
     # and the only way for root where a capability was dropped. In a PID namespace of its own nothing is left over.
-    private = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+    # Where this process is killed, setpriv's signal ends them too.
+    private = [
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "--kill-child=KILL",
+        "--mount-proc",
+    ]
     limit = REGISTRY_SECONDS if step == "registry" else STEP_SECONDS
     run(site, step, [*private, str(site.apptainer), *words], limit)
 
@@ -113,6 +125,8 @@ def lock(folder: Path) -> Iterator[None]:
 @contextmanager
 def workplace(store: Path, apptainer_path: Path, progress: Progress) -> Iterator[Site]:
     """A private folder beside the store, on its file system, so that keeping is a rename; gone afterwards."""
+    for stale in (store / ".build").glob("work-*"):
+        remove(stale)  # its build was killed: we hold the lock
     work = Path(tempfile.mkdtemp(prefix="work-", dir=store / ".build"))
     work.chmod(0o755)
     try:
