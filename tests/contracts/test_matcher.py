@@ -1,5 +1,6 @@
 """The `Matcher` port: what an expression means, and that none can hurt the process that asks."""
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from pilot.adapters import matcher_gate
 from pilot.adapters.matcher_classad import ClassAdMatcher
 from pilot.model.faults import Code
-from pilot.ports import Final, PortError
+from pilot.ports import Final
 
 TREE = Path(__file__).parents[2]
 NODE = {
@@ -152,10 +153,10 @@ def test_jobs_without_requirements_never_load_the_library() -> None:
 
 # --- fuzz: nothing leaves but the port's own errors, and nothing takes long ---
 
-ATOMS = st.sampled_from(
-    ["Cpus", "TARGET.Cpus", "MY.RequestCpus", "1", "0", "-1", "1.5", '"x"', "true", "undefined", "error", "Nonsense"]
-    + ["TARGET.Images", "{1,2}", "time()", "random()", "'a b'", "1e308", "99999999999999999999", "isUndefined(x)"]
-)
+NAMES = ["Cpus", "TARGET.Cpus", "MY.RequestCpus", "Nonsense", "TARGET.Images", "'a b'"]
+VALUES = ["1", "0", "-1", "1.5", '"x"', "true", "undefined", "error", "{1,2}", "1e308", "99999999999999999999"]
+CALLS = ["time()", "random()", "isUndefined(x)"]
+ATOMS = st.sampled_from([*NAMES, *VALUES, *CALLS])
 OPERATORS = st.sampled_from(
     ["&&", "||", "==", "=?=", "=!=", "<", ">=", "+", "-", "*", "/", "%", "<<", "is", "isnt", "."]
 )
@@ -181,13 +182,11 @@ def _bounded(expression: str) -> None:
     start = time.thread_time()
     try:
         unusual = matcher_gate.gate(expression).unusual
-    except PortError:
+    except Final:
         unusual = False
     if not unusual:  # a child has a deadline of its own, and is slow to start
-        try:
+        with contextlib.suppress(Final):
             MATCHER.check(expression)
-        except PortError as refused:
-            assert refused.fault.code is Code.JOB_INVALID
         assert isinstance(MATCHER.matches(expression, dict(NODE), dict(JOB)), bool)
         MATCHER.why_not(expression, dict(NODE), dict(JOB))
     assert time.thread_time() - start < 0.1

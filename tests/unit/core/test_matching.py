@@ -86,7 +86,7 @@ def test_what_fits(needs: Needs) -> None:
         (Needs(), replace(OFFER, runtime="none"), "runtime", "Runtime", "a working runtime", "none"),
     ],
 )
-def test_the_first_clause_that_refuses(  # noqa: PLR0913
+def test_the_first_clause_that_refuses(
     needs: Needs, offer: Offer, clause: str, attribute: str, wanted: str, offered: str
 ) -> None:
     found = fit(shape(needs), offer, Table())
