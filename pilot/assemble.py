@@ -185,6 +185,7 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Calla
         unit_random=random.random,
         pilot_id=pilot_id,
         grace=settings.grace,
+        deadlines={Kind.FETCH: settings.stage_in_timeout, Kind.STORE: settings.stage_out_timeout},
     )
     registration = server.register(offer_of(pilot_id, node, node.slot, settings))
     steward = Steward(_rules(settings, registration.poll_seconds))

@@ -1,6 +1,6 @@
 """What is due in a job's phases: walltime, checkpoints, retries, and the deadlines of its orders."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pilot.core.timing import delay
 from pilot.model.facts import CheckpointDue, End, Fact, RetryDue
@@ -30,8 +30,14 @@ class Alarms:
     """Sets and drops the alarms of jobs; what is due is applied as a fact."""
 
     def __init__(
-        self, timers: Timers, now: Callable[[], float], apply: Callable[[Fact], None], unit_random: Callable[[], float]
+        self,
+        timers: Timers,
+        now: Callable[[], float],
+        apply: Callable[[Fact], None],
+        unit_random: Callable[[], float],
+        deadlines: Mapping[Kind, float],
     ) -> None:
+        self._deadlines = {**DEADLINES, **deadlines}
         self._timers = timers
         self._now = now
         self._apply = apply
@@ -65,7 +71,7 @@ class Alarms:
 
     def deadline(self, order: Order, grace: float, passed: Callable[[], None]) -> None:
         """After its time the loop answers the order itself."""
-        seconds = grace + STOP_MARGIN if order.kind is Kind.STOP else DEADLINES.get(order.kind)
+        seconds = grace + STOP_MARGIN if order.kind is Kind.STOP else self._deadlines.get(order.kind)
         if seconds is not None:
             self._timers.set(f"{order.key}:order:{order.ticket}", self._now() + seconds, passed)
 

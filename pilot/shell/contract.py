@@ -97,8 +97,8 @@ def _contract(job: Job, share: Share, terms: Terms) -> dict[str, object]:
 
 
 def _input(each: Input, found: dict[str, int]) -> dict[str, object]:
-    name = each.name
-    return {"name": name, "url": each.url, "path": name, "bytes": found.get(name), "mode": str(each.mode)}
+    """As it reached the payload: this pilot stages every input, whatever `cache` or `auto` would allow."""
+    return {"name": each.name, "url": each.url, "path": each.name, "bytes": found.get(each.name), "mode": "stage"}
 
 
 def tell(sandbox: Sandbox, name: str, kind: str, reason: str, grace: float | None, now: float) -> None:

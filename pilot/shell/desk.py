@@ -1,10 +1,11 @@
 """What the loop works with, and what it leaves when it is done."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pilot.model.facts import Fact, Go
 from pilot.model.job import Job
+from pilot.model.orders import Kind
 from pilot.model.report import Isolation, Report
 from pilot.ports import Clock, Journal
 from pilot.shell.errands import Errands
@@ -23,7 +24,7 @@ class Ears:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the loop works with, beside the crew; `grace` in seconds."""
+    """What the loop works with, beside the crew; `grace` and the site's own `deadlines` of orders in seconds."""
 
     clock: Clock
     journal: Journal
@@ -34,6 +35,7 @@ class Desk:
     unit_random: Callable[[], float]
     pilot_id: str
     grace: float
+    deadlines: Mapping[Kind, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,16 +23,15 @@ from pilot.model.orders import GiveBack, Kind, Order
 from pilot.model.report import Report
 from pilot.ports import BeatReply, Line
 from pilot.shell.alarms import Alarms
-from pilot.shell.crew import Crew, Task
+from pilot.shell.crew import Crew
 from pilot.shell.desk import Desk, Summary
 from pilot.shell.errands import Beaten, Looked
+from pilot.shell.outgoing import Outgoing
 from pilot.shell.story import Held, fold, is_over, line_of, snapshot, step
 from pilot.shell.tenure import Tenure
 from pilot.shell.timers import Timers
 
 Message = Fact | Beaten | Looked | Notice | Callable[[], None]
-_EXTERNAL = frozenset({Kind.STORE, Kind.STORE_CHECKPOINT})
-_LIVE = frozenset({Kind.START, Kind.ADOPT, Kind.VALIDATE})
 
 
 class Loop:
@@ -45,11 +44,10 @@ class Loop:
         self._inbox: SimpleQueue[Message] = SimpleQueue()
         self._held: dict[str, Held] = {}
         self._timers = Timers()
-        self._alarms = Alarms(self._timers, self._now, self._apply, desk.unit_random)
+        self._alarms = Alarms(self._timers, self._now, self._apply, desk.unit_random, desk.deadlines)
+        self._outgoing = Outgoing(self._held, self._alarms, self._apply, desk.grace)
         self._tenure = Tenure(desk.errands, self._timers, self._now, self._apply)
         self._lines: list[Line] = []
-        self._orders: list[Order] = []
-        self._waiting: dict[str, Order] = {}  # external orders of jobs whose lease must be renewed first
         self._verdicts: dict[str, int] = {}
         self._wake: float | None = None
         self._last_moment = 0.0
@@ -195,7 +193,7 @@ class Loop:
             if isinstance(order, GiveBack):
                 self._ledger = books.give_back(self._ledger, order.key, order.retire)
             elif isinstance(order, Order):
-                self._orders.append(order)
+                self._outgoing.add(order)
 
     def _aside(self, before: Job, after: Job, fact: Fact) -> None:
         """What the loop itself keeps in step with the job: leases, alarms, claims, the summary."""
@@ -234,7 +232,7 @@ class Loop:
     def _over(self, job: Job) -> None:
         self._tenure.leases.drop(job.key)
         self._alarms.over(job.key)
-        self._waiting.pop(job.key, None)
+        self._outgoing.dropped(job.key)
         del self._held[job.key]
         self._desk.ears.on_over(job)
 
@@ -269,43 +267,11 @@ class Loop:
         return [snapshot(each, wall, mono) for each in self._held.values()]
 
     def _hand_out(self) -> None:
-        orders, self._orders = self._orders, []
-        for order in orders:
-            self._hand_out_one(order)
-
-    def _hand_out_one(self, order: Order) -> None:
-        if order.kind in _EXTERNAL and not self._tenure.leases.trusted(order.key, self._now()):
-            self._waiting[order.key] = order
+        if self._outgoing.hand_out(self._crew(), self._report, self._certain):
             self._beat()
-        elif order.kind is Kind.REPORT:
-            self._alarms.report_pause(order.key, lambda: self._submit(order))
-        else:
-            self._submit(order)
 
-    def _submit(self, order: Order) -> None:
-        held = self._held.get(order.key)
-        if held is None or held.job.ticket(order.kind) != order.ticket:
-            return
-        self._alarms.deadline(order, self._desk.grace, lambda: self._deadline_passed(order))
-        report = self._report(held.job) if order.kind is Kind.REPORT else None
-        self._crew().submit(Task(order, held.job, held.dossier, report))
-
-    def _deadline_passed(self, order: Order) -> None:
-        """The loop answers for a hand that did not come back."""
-        self._crew().forget(order.key, order.ticket)
-        code = Code.STOP_FAILED if order.kind is Kind.STOP else Code.PILOT_DEADLINE
-        late = fault(code, f"{order.kind}: no answer in time")
-        self._apply(facts.Broke(order.key, order.ticket, order.kind, late))
-        if order.kind is Kind.STOP:
-            self._give_up_payload(order.key)
-
-    def _give_up_payload(self, key: str) -> None:
-        held = self._held.get(key)
-        for kind, ticket in held.job.open if held else ():
-            if kind in _LIVE:
-                self._crew().forget(key, ticket)
-                stuck = fault(Code.STOP_FAILED, "the payload could not be ended")
-                self._apply(facts.Broke(key, ticket, kind, stuck, gone=False))
+    def _certain(self, key: str) -> bool:
+        return self._tenure.leases.trusted(key, self._now())
 
     def _report(self, job: Job) -> Report:
         dossier = self._held[job.key].dossier
@@ -333,11 +299,9 @@ class Loop:
                 self._renewed(key, reply, beaten.asked)
 
     def _renewed(self, key: str, reply: BeatReply, asked: float) -> None:
-        waiting = self._waiting.pop(key, None)
         if not self._tenure.settle(key, reply, asked):
             return
-        if waiting is not None:
-            self._submit(waiting)
+        self._outgoing.renewed(key)
         if reply.command == "cancel":
             self._apply(facts.End(key, Cause.CANCELLED, fault(Code.JOB_CANCELLED)))
         elif reply.command == "checkpoint":
@@ -347,7 +311,7 @@ class Loop:
 
     def _recover(self) -> None:
         """Takes up what an earlier pilot of this state directory left."""
-        self._held = fold(self._desk.journal.replay())
+        self._held.update(fold(self._desk.journal.replay()))
         self._desk.journal.begin(self._snapshots())
         for key, held in list(self._held.items()):
             self._hold_again(key, held)
