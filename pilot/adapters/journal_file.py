@@ -1,9 +1,10 @@
 """The journal on disk: segments of checked lines, one of them live.
 
-A line is the CRC-32 of its text in hexadecimal, a space, and the text (JSON: `v` schema version, `t` wall and `m` monotonic
-seconds, `k` the job's key, `f` the fact). A segment begins with a line that tells all that was still open, so only
-the newest segment is replayed; older ones are kept for the telling of stories. A pilot that dies while it writes
-leaves at most one torn line, the last, which is dropped: its orders have not gone out.
+A line is the CRC-32 of its text in hexadecimal, a space, and the text (JSON: `v` schema version, `t` wall and
+`m` monotonic seconds, `k` the key of the job, `f` the fact). A segment begins with a line that tells all that
+was still open, so only the newest segment is replayed; older ones are kept for the telling of stories. A
+pilot that dies while it writes leaves at most one torn line, the last, which is dropped: its orders have not
+gone out.
 """
 
 import fcntl
@@ -43,10 +44,12 @@ class FileJournal:
         """Begins a new segment with these lines; atomic."""
         part = self._folder / "next.part"
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        self._size = os.write(descriptor, _encoded(lines))
-        with effect("journal.begin"):
+        self._size = _write_all(descriptor, _encoded(lines))
+        with effect("journal.begin-sync"):
             os.fsync(descriptor)
+        with effect("journal.begin"):
             os.rename(part, self._path(self._number + 1))
+        with effect("journal.begin-sync-folder"):
             _sync_folder(self._folder)
         self._switch(descriptor)
 

@@ -37,9 +37,9 @@ class SupervisorLauncher:
 
     def start(self, launch: Launch) -> None:
         """Starts it; its end comes through `on_gone`."""
-        with self._lock:
-            self._records[launch.launch] = launch.record
         launch.record.mkdir(parents=True, exist_ok=True)
+        if self._took_over(launch.launch, launch.record):
+            return
         payload = Payload(
             id=launch.launch,
             argv=launch.plan.argv,
@@ -58,16 +58,26 @@ class SupervisorLauncher:
 
     def adopt(self, launch: str, record: Path) -> bool:
         """Takes over what an earlier pilot started, running or ended; False = nothing of that name can be found."""
-        with self._lock:
-            self._records[launch] = record
-            held = self._held.pop(launch, None)
-        if held is not None and held.get("state") == "running":
+        if self._took_over(launch, record):
             return True
-        ended = cast("dict[str, object] | None", held.get("record") if held else None) or _exit_record(record)
+        ended = _exit_record(record)
         if ended is None:
             return self._swept(launch, record)
         self._tell(launch, ended)
         return True
+
+    def _took_over(self, launch: str, record: Path) -> bool:
+        """Whether the supervisor holds it, running or ended; from now on its end is awaited here.
+
+        In one step with the noting of ends that nobody awaits yet, so that none falls between the two.
+        """
+        with self._lock:
+            self._records[launch] = record
+            held = self._held.pop(launch, None)
+        ended = held.get("record") if held else None
+        if ended is not None:
+            self._tell(launch, cast("dict[str, object]", ended))
+        return held is not None
 
     def stop(self, launch: str, grace: float) -> None:
         """TERM, grace, KILL, session sweep; the end comes through `on_gone`."""
@@ -79,8 +89,12 @@ class SupervisorLauncher:
         self._order(lambda client: client.signal(launch, number))
 
     def forget(self, launch: str) -> None:
-        """The end has been noted; its record may go."""
-        self._order(lambda client: client.forget(launch))
+        """The end has been noted; its record may go. A supervisor that is gone has nothing to forget."""
+        with self._lock:
+            self._records.pop(launch, None)
+            self._held.pop(launch, None)
+        with contextlib.suppress(SupervisorLost):
+            self._client.forget(launch)
 
     def close(self) -> None:
         """An orderly end: nothing runs any more."""
@@ -116,8 +130,11 @@ class SupervisorLauncher:
             threading.Thread(target=self._bereaved, name="bereaved", daemon=True).start()
 
     def _tell(self, launch: str, ended: dict[str, object]) -> None:
+        """The end goes to whoever awaits it; one that nobody awaits yet is kept for who will adopt it."""
         with self._lock:
             known = self._records.pop(launch, None)
+            if known is None:
+                self._held[launch] = {"record": ended}
         if known is not None:
             self._on_gone(_gone(launch, ended))
 

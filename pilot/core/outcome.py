@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pilot.model.facts import Ending
-from pilot.model.faults import Code, Fault, Party, fault
+from pilot.model.faults import CHARGED, Code, Fault, Party, fault
 from pilot.model.job import Cause
 
 RESUME_ME = 85
@@ -42,6 +42,8 @@ def judge(ending: Ending, cause: Cause | None, why: Fault | None) -> Judgement:
         return Judgement(Outcome.DONE)
     if cause is not None:
         return _judge_stopped(ending, cause, why)
+    if ending.orphaned:
+        return _judge_stopped(ending, Cause.PREEMPTED, fault(Code.PILOT_RESTARTED))
     if ending.marker == "started" and _asks_to_resume(ending):
         return Judgement(
             Outcome.RESUMABLE, fault(Code.BATCH_PREEMPTED, "the payload left a checkpoint and stopped", Party.PAYLOAD)
@@ -66,10 +68,14 @@ def _asks_to_resume(ending: Ending) -> bool:
 
 
 def _judge_stopped(ending: Ending, cause: Cause, why: Fault | None) -> Judgement:
-    """A payload that we stopped: resumable if the site or the time ended it, else what the stop was for."""
+    """A payload that we stopped: resumable if the site or the time ended it, else what the stop was for.
+
+    A payload whose own walltime was too short, and that left nothing to go on from, would only fail again.
+    """
     if ending.out_of_memory:
         return Judgement(Outcome.FAILED, fault(Code.PAYLOAD_MEMORY))
-    if cause in _EARLY:
+    hopeless = why is not None and why.party in CHARGED and not ending.fresh_checkpoint
+    if cause in _EARLY and not hopeless:
         return Judgement(Outcome.RESUMABLE, why or fault(Code.BATCH_PREEMPTED))
     return Judgement(Outcome.FAILED, why or fault(Code.JOB_CANCELLED))
 

@@ -24,7 +24,8 @@ class Ending:
 
     `marker` is what the entry script left: "" (never reached), "missing" (no such command) or "started".
     `result_status` is the status in result.json, "" without one, "invalid" if it breaks the contract.
-    `fresh_checkpoint` says that a complete checkpoint generation was written in this attempt.
+    `fresh_checkpoint` says that a complete checkpoint generation was written in this attempt. `orphaned` says that
+    the payload was ended because the pilot, or what stands between pilot and payload, had died.
     """
 
     marker: str = ""
@@ -35,6 +36,7 @@ class Ending:
     result_status: str = ""
     result_message: str = ""
     fresh_checkpoint: bool = False
+    orphaned: bool = False
     stderr_tail: str = ""
     usage: Usage = Usage()
 

@@ -322,6 +322,7 @@ class Loop:
     def _hold_again(self, key: str, held: Held) -> None:
         if held.job.holds_share:
             self._ledger = books.hold(self._ledger, key, held.dossier.share)
+            self._desk.ears.on_go(held.job, facts.Go(key, held.dossier.share))
         if held.job.grant is not None:
             self._tenure.leases.take(key, self._now(), held.job.grant.lease_seconds, certain=False)
         self._apply(facts.Recovered(key))

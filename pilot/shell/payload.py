@@ -1,13 +1,15 @@
 """Starting, warning, stopping and adopting payloads; what they leave is read when they end."""
 
+import contextlib
 import json
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pilot.model.facts import Exited, Fact, Saved, Stopped, Validated
+from pilot.model.facts import Broke, Exited, Fact, Saved, Stopped, Validated
+from pilot.model.faults import Code, fault
 from pilot.model.job import Job
 from pilot.model.report import Isolation
-from pilot.ports import Gone, Launch, RunPlan, RunRequest, Sandbox
+from pilot.ports import Abandoned, Gone, Launch, PortError, RunPlan, RunRequest, Sandbox
 from pilot.shell import contract
 from pilot.shell.crew import Crew, Task
 from pilot.shell.doors import Doors, House, granted, launch_of, sandbox_of
@@ -34,6 +36,8 @@ class Payloads:
         self._waiting: dict[str, _Waiting] = {}
         self._isolation: dict[str, Isolation] = {}
         self._ended = threading.Condition()
+        self._ends: dict[str, list[str]] = {}  # by job: launches that ended, kept until the job is over
+        self._stopped: set[str] = set()  # launches that were told to stop, perhaps before they were started
         self.crew: Crew | None = None
 
     def isolation(self, key: str) -> Isolation:
@@ -41,8 +45,11 @@ class Payloads:
         return self._isolation.get(key, Isolation())
 
     def forget(self, job: Job) -> None:
-        """The job is over."""
+        """The job is over: its end is in the journal, so the supervisor need not keep it any longer."""
         self._isolation.pop(job.key, None)
+        for launch in self._ends.pop(job.key, ()):
+            self._stopped.discard(launch)
+            self._doors.launcher.forget(launch)
 
     # --- orders --------------------------------------------------------------------------------------------
 
@@ -74,8 +81,9 @@ class Payloads:
 
     def stop(self, task: Task) -> Stopped:
         """Climbs the ladder: TERM, grace, KILL, session sweep."""
-        step = "validate" if task.job.phase == "validating" else "run"
-        self._doors.launcher.stop(launch_of(task.job, step), self._house.grace)
+        launch = launch_of(task.job, "validate" if task.job.phase == "validating" else "run")
+        self._stopped.add(launch)  # first: a start that is still under way looks here afterwards
+        self._doors.launcher.stop(launch, self._house.grace)
         return Stopped(task.order.key, task.order.ticket)
 
     def hurry(self, job: Job) -> None:
@@ -83,7 +91,8 @@ class Payloads:
         steps = {"running": "run", "stopping": "run", "validating": "validate"}
         step = steps.get(job.phase.value)
         if step is not None:
-            self._doors.launcher.stop(launch_of(job, step), 0.0)
+            with contextlib.suppress(PortError):  # a supervisor that is gone has ended it already
+                self._doors.launcher.stop(launch_of(job, step), 0.0)
 
     # --- ends ----------------------------------------------------------------------------------------------
 
@@ -99,25 +108,28 @@ class Payloads:
 
     def _ending(self, waiting: _Waiting, gone: Gone) -> Fact:
         order, job = waiting.task.order, waiting.task.job
-        self._doors.launcher.forget(gone.launch)
+        self._ends.setdefault(job.key, []).append(gone.launch)
         sandbox = sandbox_of(self._house, job)
         if waiting.step == "validate":
             return _validated(waiting.task, gone, sandbox)
         resume = granted(job).resume
         restored = _restored(sandbox) if resume else ""
-        return Exited(order.key, order.ticket, contract.ending_of(gone, sandbox, restored))
+        ending = contract.ending_of(gone, sandbox, restored)
+        return Exited(order.key, order.ticket, replace(ending, orphaned=_orphaned(gone)))
 
     # --- helpers -------------------------------------------------------------------------------------------
 
     def _begin(self, task: Task, step: str, command: tuple[str, ...]) -> None:
-        sandbox = sandbox_of(self._house, task.job)
+        sandbox, launch = sandbox_of(self._house, task.job), launch_of(task.job, step)
+        if launch in self._stopped:
+            raise Abandoned(Code.PILOT_DEADLINE, "stopped before it was started")
         plan = self.plan(task, step, command)
         with self._lock:
-            self._waiting[launch_of(task.job, step)] = _Waiting(task, step)
+            self._waiting[launch] = _Waiting(task, step)
         prefix = "" if step == "run" else f"{step}."
         self._doors.launcher.start(
             Launch(
-                launch=launch_of(task.job, step),
+                launch=launch,
                 plan=plan,
                 record=sandbox.pilot / step,
                 stdout=sandbox.logs / f"{prefix}stdout",
@@ -126,6 +138,8 @@ class Payloads:
                 log_bytes=self._house.log_bytes,
             )
         )
+        if launch in self._stopped:  # the stop overtook the start and found nothing
+            self._doors.launcher.stop(launch, self._house.grace)
 
     def plan(self, task: Task, step: str, command: tuple[str, ...]) -> RunPlan:
         """The exact command of one step, with what it needs written into the sandbox."""
@@ -189,6 +203,11 @@ def _note_plan(sandbox: Sandbox, plan: RunPlan, words: int) -> None:
     (sandbox.pilot / "plan.json").write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
+def _orphaned(gone: Gone) -> bool:
+    """Whether it was ended because pilot, supervisor or shim had died: no fault of the payload's."""
+    return gone.stopped_by.endswith("-death")
+
+
 def _restored(sandbox: Sandbox) -> str:
     marker = sandbox.pilot / "restored"
     return marker.read_text() if marker.exists() else ""
@@ -197,6 +216,8 @@ def _restored(sandbox: Sandbox) -> str:
 def _validated(task: Task, gone: Gone, sandbox: Sandbox) -> Fact:
     order = task.order
     valid = gone.exit_code == 0
+    if not valid and _orphaned(gone):
+        return Broke(order.key, order.ticket, order.kind, fault(Code.PILOT_RESTARTED, "validate step"), gone.gone)
     detail = "" if valid else _why(gone, sandbox)
     return Validated(order.key, order.ticket, valid, detail, gone.gone)
 

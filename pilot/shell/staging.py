@@ -69,7 +69,7 @@ class Staging:
         return found
 
     def _restore(self, job: Job, sandbox: Sandbox, abandon: Abandon) -> None:
-        resume = granted(job).resume
+        resume, marker = granted(job).resume, sandbox.pilot / "restored"
         if resume is None or newest_generation(sandbox) is not None:
             return
         archive = sandbox.pilot / _CHECKPOINT
@@ -77,11 +77,14 @@ class Staging:
         found = storage_for(self._doors, resume.url).fetch(resume.url, archive, abandon)
         if found.sha256 != resume.sha256:
             raise Final(Code.STAGE_IN_CHECKSUM, f"checkpoint {resume.url}: sha256 is not the recorded one")
+        part = sandbox.root / "checkpoint.part"
+        shutil.rmtree(part, ignore_errors=True)
         with tarfile.open(archive) as tar:
-            tar.extractall(sandbox.work / "checkpoint", filter="data")
+            tar.extractall(part, filter="data")
         archive.unlink()
-        restored = newest_generation(sandbox)
-        (sandbox.pilot / "restored").write_text(restored.name if restored else "")
+        marker.write_text("\n".join(each.name for each in part.iterdir()))
+        with effect("staging.restore"):  # at once: half a generation would look like a whole one
+            os.rename(part, sandbox.work / "checkpoint")
 
     # --- out -----------------------------------------------------------------------------------------------
 
