@@ -9,7 +9,6 @@ import math
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -88,21 +87,26 @@ def _lowered(ad: Ad) -> Ad:
 
 
 def _evaluated(passed: Passed, target: Ad, own: Ad) -> bool:
+    mine, theirs = _named(passed, own), _named(passed, target)
+    seen = {**_fallen_through(passed, theirs), **mine}
     if passed.unusual:
-        question = json.dumps([passed.text, _visible(passed, target, own), _lowered(target)], sort_keys=True)
-        return _ask_child(question)
-    return _evaluate(passed.text, _visible(passed, target, own), _lowered(target))
+        return _ask_child(json.dumps([passed.text, seen, theirs], sort_keys=True))
+    return _evaluate(passed.text, seen, theirs)
 
 
-def _visible(passed: Passed, target: Ad, own: Ad) -> Ad:
-    """What stands in MY: its own attributes, and for a name without a scope the target's where it has none.
+def _named(passed: Passed, ad: Ad) -> Ad:
+    """What the expression names, of what the library can hold: ads are long, expressions short."""
+    names = {each.name for each in passed.attributes}
+    return {name: value for name, value in _lowered(ad).items() if name in names and _is_plain(value)}
+
+
+def _fallen_through(passed: Passed, theirs: Ad) -> Ad:
+    """The target's values for bare names, which MY may hide.
 
     That is how HTCondor looks a bare name up when it matches; the library alone would call it undefined.
     """
-    mine, theirs = _lowered(own), _lowered(target)
     scoped = {each.name for each in passed.attributes if each.scope == "my"}
-    bare = {each.name for each in passed.attributes if not each.scope} - scoped
-    return {**{name: theirs[name] for name in bare & theirs.keys()}, **mine}
+    return {each.name: theirs[each.name] for each in passed.attributes if each.name in theirs.keys() - scoped}
 
 
 def _evaluate(text: str, own: Ad, target: Ad) -> bool:
@@ -110,16 +114,12 @@ def _evaluate(text: str, own: Ad, target: Ad) -> bool:
     import classad2
 
     try:
-        answer = classad2.ExprTree(text).eval(_ad(own, classad2.ClassAd), _ad(target, classad2.ClassAd))
+        answer = classad2.ExprTree(text).eval(classad2.ClassAd(own), classad2.ClassAd(target))
     except (classad2.ClassAdException, ValueError, TypeError, OverflowError, RecursionError) as problem:
         if "parse" in str(problem):
             raise Final(Code.JOB_INVALID, "requirements: not a ClassAd expression; check its spelling") from problem
         return False
     return isinstance(answer, bool | int | float) and not isinstance(answer, classad2.Value) and answer != 0
-
-
-def _ad(values: Ad, kind: Callable[[Ad], object]) -> object:
-    return kind({name: value for name, value in values.items() if _is_plain(value)})
 
 
 def _is_plain(value: object) -> bool:

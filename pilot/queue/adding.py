@@ -30,6 +30,7 @@ INSERT = """
 INSERT INTO job (job_id, name, owner, queue, shape, spec, priority, attempts, max_interruptions, state, added)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'waiting', ?)
 """
+BEFORE = "SELECT job, name, state, verdict FROM job WHERE job_id = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def check(job: Submission, matcher: Matcher) -> None:
 def add_all(desk: Desk, jobs: Sequence[Submission]) -> list[JobRow]:
     """Puts the jobs into the queue, in order, and their code beside them."""
     numbered = _with_ids(jobs, desk.now)
-    before = predecessors(batch_of(numbered), lambda job_id: _row(desk.db, job_id) is not None)
+    before = predecessors(batch_of(numbered), lambda job_id: _known(desk.db, job_id))
     for each in numbered:
         _insert(desk, replace(each, spec=replace(each.spec, after=before[each.job_id])))
     for job_id, wanted in before.items():
@@ -80,21 +81,17 @@ def _fresh_ids(now: float) -> Iterator[str]:
         number += 1
 
 
-def _row(db: Db, job_id: str) -> sqlite3.Row | None:
-    row: sqlite3.Row | None = db.execute(
-        "SELECT job, state, verdict, name FROM job WHERE job_id = ?", (job_id,)
-    ).fetchone()
-    return row
+def _known(db: Db, job_id: str) -> bool:
+    return db.execute("SELECT 1 FROM job WHERE job_id = ?", (job_id,)).fetchone() is not None
 
 
 def _state(db: Db, job_id: str) -> JobState:
-    row = _row(db, job_id)
-    return JobState.WAITING if row is None else JobState(row["state"])
+    return JobState(db.execute("SELECT state FROM job WHERE job_id = ?", (job_id,)).fetchone()["state"])
 
 
 def _insert(desk: Desk, job: Submission) -> None:
     spec = job.spec
-    if _row(desk.db, job.job_id) is not None:
+    if _known(desk.db, job.job_id):
         raise Final(Code.JOB_INVALID, f"{spec.name}: there is a job with the id {job.job_id} already; choose another")
     if spec.code is not None:
         desk.db.execute("INSERT OR IGNORE INTO code VALUES (?, ?)", (spec.code.sha256, job.code))
@@ -106,13 +103,14 @@ def _insert(desk: Desk, job: Submission) -> None:
 
 def _link(desk: Desk, job_id: str, wanted: Sequence[str]) -> None:
     """Notes whom the job waits for; one that has already ended badly ends this one too."""
-    job = _row(desk.db, job_id)
-    for before in (_row(desk.db, each) for each in wanted):
-        if job is None or before is None:
-            continue
-        desk.db.execute("INSERT INTO edge (job, after) VALUES (?, ?)", (job["job"], before["job"]))
+    if not wanted:
+        return
+    (job,) = desk.db.execute("SELECT job FROM job WHERE job_id = ?", (job_id,)).fetchone()
+    for each in wanted:
+        before = desk.db.execute(BEFORE, (each,)).fetchone()
+        desk.db.execute("INSERT INTO edge (job, after) VALUES (?, ?)", (job, before["job"]))
         if before["state"] != JobState.DONE:
-            desk.db.execute("UPDATE job SET blockers = blockers + 1 WHERE job = ?", (job["job"],))
+            desk.db.execute("UPDATE job SET blockers = blockers + 1 WHERE job = ?", (job,))
         elif before["verdict"] != Verdict.SUCCEEDED:
-            lost = fault(Code.JOB_PREDECESSOR, f"{before['name']}: {before['verdict']}")
-            finish(desk.db, job["job"], Verdict.FAILED, lost, desk.now)
+            lost = fault(Code.JOB_PREDECESSOR, f"{before['name']} ({each}): {before['verdict']}")
+            finish(desk.db, job, Verdict.FAILED, lost, desk.now)

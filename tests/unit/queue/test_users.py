@@ -61,6 +61,17 @@ def test_after_takes_ids_and_names_and_shows_ids(bed: LocalBed) -> None:
     assert rows[1].state is JobState.WAITING
 
 
+def test_what_has_succeeded_is_not_waited_for(bed: LocalBed) -> None:
+    (old,) = bed.user().add([job("old")])
+    (grant,) = bed.pilot().claim(ask("1"))
+    assert grant is not None
+    bed.pilot().report([Report(old.job_id, 1, "old", Verdict.SUCCEEDED, "", "")])
+    bed.user().add([job("new", after=(old.job_id,))])
+    (grant,) = bed.pilot().claim(ask("2"))
+    assert grant is not None
+    assert grant.spec.name == "new"
+
+
 def test_an_id_wins_over_a_name(bed: LocalBed) -> None:
     bed.user().add([job("a", job_id="b"), job("b", job_id="c"), job("d", after=("b",))])
     assert bed.user().show("d").spec.after == ("b",)
