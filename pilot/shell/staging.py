@@ -3,22 +3,23 @@
 import contextlib
 import os
 import shutil
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 from pilot.failpoints import effect
 from pilot.model.facts import Arrived, Stored, Swept
 from pilot.model.faults import Code
-from pilot.model.files import FileRecord, ImageUsed, Input, Mode, Output, Resume, What
+from pilot.model.files import FileRecord, ImageUsed, Input, Mode, Resume, What
 from pilot.model.job import Job, Verdict
 from pilot.ports import Abandon, Abandoned, Final, Sandbox
+from pilot.shell import generations
 from pilot.shell.contract import newest_generation
 from pilot.shell.crew import Task
 from pilot.shell.doors import Doors, House, destination, granted, sandbox_of, storage_for
 
 _CHECKPOINT = "checkpoint.tar"
 _LOGS = ("stdout", "stderr", "pilot")
+_MORE_LOGS = ("validate.stdout", "validate.stderr")  # stored beside the others; the report names only those three
 
 
 class Staging:
@@ -79,8 +80,7 @@ class Staging:
             raise Final(Code.STAGE_IN_CHECKSUM, f"checkpoint {resume.url}: sha256 is not the recorded one")
         part = sandbox.root / "checkpoint.part"
         shutil.rmtree(part, ignore_errors=True)
-        with tarfile.open(archive) as tar:
-            tar.extractall(part, filter="data")
+        generations.unpack(archive, part)
         archive.unlink()
         marker.write_text("\n".join(each.name for each in part.iterdir()))
         with effect("staging.restore"):  # at once: half a generation would look like a whole one
@@ -106,9 +106,11 @@ class Staging:
         return Stored(task.order.key, task.order.ticket, resume=resume)
 
     def _outputs(self, job: Job, sandbox: Sandbox, abandon: Abandon) -> tuple[FileRecord, ...]:
-        wanted = job.spec.outputs
-        found = self._doors.collect(sandbox.work, wanted) if wanted else ()
-        return tuple(self._store_one(job, name, path, _to(wanted, name), abandon) for name, path in found)
+        found: dict[str, tuple[Path, str]] = {}
+        for wanted in job.spec.outputs:
+            for name, path in self._doors.collect(sandbox.work, (wanted,)):
+                found.setdefault(name, (path, wanted.to))
+        return tuple(self._store_one(job, name, path, to, abandon) for name, (path, to) in found.items())
 
     def _store_one(self, job: Job, name: str, path: Path, to: str, abandon: Abandon) -> FileRecord:
         if abandon():
@@ -122,7 +124,7 @@ class Staging:
         if newest is None or not granted(job).destination:
             return None
         archive = sandbox.pilot / _CHECKPOINT
-        _pack(newest, archive)
+        generations.pack(newest, archive)
         name = f"checkpoint/{newest.name}.tar"
         stored = self._store_one(job, name, archive, "", abandon)
         archive.unlink()
@@ -132,9 +134,10 @@ class Staging:
         """The logs that hold anything, stored where the outputs go; without a destination they stay in the report."""
         if not granted(job).destination:
             return ()
-        paths = [(name, sandbox.logs / name) for name in _LOGS]
+        paths = [(name, sandbox.logs / name) for name in (*_MORE_LOGS, *_LOGS)]
         full = [(name, path) for name, path in paths if path.exists() and path.stat().st_size]
-        return tuple(self._log(job, name, path, abandon) for name, path in full)
+        stored = [self._log(job, name, path, abandon) for name, path in full]
+        return tuple(each for each in stored if each.name in _LOGS)
 
     def _log(self, job: Job, name: str, path: Path, abandon: Abandon) -> FileRecord:
         stored = self._store_one(job, f"logs/{name}.log", path, "", abandon)
@@ -178,22 +181,6 @@ def _verify(wanted: Input, found: FileRecord) -> None:
         expected, seen = getattr(wanted, name), getattr(found, name)
         if expected and expected != seen:
             raise Final(Code.STAGE_IN_CHECKSUM, f"{wanted.url}: {name} is {seen}, expected {expected}")
-
-
-def _to(outputs: tuple[Output, ...], name: str) -> str:
-    """The destination of the first output that means this name."""
-    return next((each.to for each in outputs if Path(name).match(each.name)), "")
-
-
-def _pack(folder: Path, archive: Path) -> None:
-    """A tar without times and owners: the same generation gives the same bytes."""
-
-    def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
-        member.mtime, member.uid, member.gid, member.uname, member.gname = 0, 0, 0, "", ""
-        return member
-
-    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
-        tar.add(folder, arcname=folder.name, filter=plain)
 
 
 def remove_tree(path: Path) -> None:
