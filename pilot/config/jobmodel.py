@@ -24,13 +24,13 @@ from pilot.model.job import GpuNeeds, JobSpec, Needs
 PETABYTE = 1 << 50
 YEAR = 366 * 86_400
 
-_SIZE_SCHEMA = {
+SIZE_SCHEMA = {
     "anyOf": [
         {"type": "integer", "minimum": 0},
         {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?([KMGTP]i?B|kB|B)?$"},
     ]
 }
-_DURATION_SCHEMA = {
+DURATION_SCHEMA = {
     "anyOf": [
         {"type": "integer", "minimum": 0},
         {"type": "string", "pattern": r"^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$|^[0-9]+$", "minLength": 1},
@@ -47,8 +47,8 @@ def _most(limit: int, what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-Size = Annotated[int, BeforeValidator(parse_size), _most(PETABYTE, "1 PiB"), WithJsonSchema(_SIZE_SCHEMA)]
-Duration = Annotated[int, BeforeValidator(parse_duration), _most(YEAR, "366 days"), WithJsonSchema(_DURATION_SCHEMA)]
+Size = Annotated[int, BeforeValidator(parse_size), _most(PETABYTE, "1 PiB"), WithJsonSchema(SIZE_SCHEMA)]
+Duration = Annotated[int, BeforeValidator(parse_duration), _most(YEAR, "366 days"), WithJsonSchema(DURATION_SCHEMA)]
 Name = Annotated[str, AfterValidator(names.job_name), Field(max_length=128)]
 Variable = Annotated[str, AfterValidator(names.variable)]
 Argument = Annotated[str, AfterValidator(names.argument)]

@@ -28,6 +28,7 @@ from pilot.config.problems import ConfigProblems, Problem, shown
 BYTES_CAP = 1 << 20
 DEPTH_CAP = 30
 VALUES_CAP = 10_000  # keys and values; at 4 us each this keeps the worst file well within its 100 ms
+PROBLEMS_CAP = 50  # nobody reads more, and a hostile file can have one in every value
 
 Path = tuple[str | int, ...]
 Mark = tuple[int, int]  # line and column, counted from 1
@@ -194,6 +195,8 @@ class _Reader:
         return number
 
     def _problem(self, mark: Mark, message: str) -> None:
+        if len(self._document.problems) == PROBLEMS_CAP:
+            raise _refused(self._source, mark, f"more than {PROBLEMS_CAP} mistakes of form up to here; {message}")
         self._document.problems.append(Problem(self._source, *mark, message))
 
 

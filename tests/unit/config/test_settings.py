@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pilot.config.places import cache_place, scratch_place, state_place
 from pilot.config.problems import ConfigProblems
 from pilot.config.settings import KEYS, Settings, check_file, config_files, load_settings
 from pilot.config.units import parse_duration, parse_seconds, parse_size
@@ -109,23 +108,6 @@ def test_variables_hold_lists_and_labels(home: dict[str, str]) -> None:
     assert found.settings.binds == ("/a", "/b")
     assert found.settings.labels == (("Site", "X"), ("n", "3"))
     assert found.settings.state == str(Path("here").absolute())
-
-
-def test_places() -> None:
-    plain = Settings()
-    condor = {"HOME": "/h", "_CONDOR_SCRATCH_DIR": "/pool/dir_1", "TMPDIR": "/t"}
-    assert scratch_place(plain, condor) == Path("/pool/dir_1")
-    assert scratch_place(plain, {"TMPDIR": "/t"}) == Path("/t")
-    assert scratch_place(plain, {}) == Path("/tmp")
-    assert scratch_place(dataclasses.replace(plain, scratch="/s"), condor) == Path("/s")
-    assert state_place(plain, condor, "sqlite:a").parent == Path("/pool/dir_1")
-    first, second = (state_place(plain, {"HOME": "/h"}, url) for url in ("sqlite:a", "sqlite:b"))
-    assert first.parent == second.parent == Path("/h/.local/state/pilot")
-    assert first != second
-    assert state_place(plain, {"XDG_STATE_HOME": "/x"}, "q").parent == Path("/x/pilot")
-    assert state_place(dataclasses.replace(plain, state="/s"), condor, "q") == Path("/s")
-    assert cache_place(plain, {"HOME": "/h"}) == Path("/h/.cache/pilot")
-    assert cache_place(dataclasses.replace(plain, cache="/c"), {}) == Path("/c")
 
 
 @pytest.mark.parametrize(
