@@ -35,7 +35,8 @@ class Seen:
     @property
     def nearest(self) -> Nearest:
         """The offer as users are told."""
-        return Nearest(f"{self.offer.host}/{self.offer.pilot_id}", iso(self.at))
+        host, pilot = self.offer.host, self.offer.pilot_id
+        return Nearest(pilot if pilot.startswith(f"{host}/") else f"{host}/{pilot}", iso(self.at))
 
 
 def iso(at: float | None) -> str:
