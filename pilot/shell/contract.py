@@ -62,7 +62,10 @@ def write_terms(job: Job, share: Share, terms: Terms, sandbox: Sandbox, found: d
 
 
 def _write(path: Path, document: object) -> None:
-    path.write_text(json.dumps(document), encoding="utf-8")
+    """In place of an older one, which may be read-only by now, or be known to the payload under another name."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(document), encoding="utf-8")
+    os.replace(part, path)
 
 
 def _contract(job: Job, share: Share, terms: Terms) -> dict[str, object]:
