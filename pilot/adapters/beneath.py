@@ -27,9 +27,9 @@ class Found:
 
 
 @contextmanager
-def opened(root: Path, parts: tuple[str, ...] = ()) -> Iterator[int]:
+def opened(root: Path | int, parts: tuple[str, ...] = ()) -> Iterator[int]:
     """A descriptor of the folder `parts` below `root`; OSError where a part is a link or no folder."""
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.dup(root) if isinstance(root, int) else os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for part in parts:
             below = os.open(part, _FOLDER, dir_fd=descriptor)

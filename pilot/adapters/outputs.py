@@ -2,8 +2,10 @@
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 
 from pilot.adapters.beneath import EscapeError, Found, opened, resolve
@@ -15,6 +17,7 @@ from pilot.ports import Final, Sandbox
 # What the pilot itself puts into the working directory is nobody's output.
 _OURS = frozenset({MARKER_FOLDER, *TERMS})
 _LONGEST_NAME = 1024
+_DEEPEST = 64
 
 
 class Outputs:
@@ -91,39 +94,56 @@ class _Search:
     def _below(self, name: str) -> Iterator[tuple[str, Path]]:
         """The file of that name, or all files in the folder of that name."""
         seen = self._resolved(name)
-        if seen is None or "/".join(seen.parts) in self._apart:
+        if seen is None:
             return
-        self._check(name, seen)
         if not stat.S_ISDIR(seen.stat.st_mode):
-            yield name, self._work.joinpath(*seen.parts)
-            return
-        for each in sorted(self._listing(name)):
-            self._refuse_linked_folder(f"{name}/{each}", (*seen.parts, each))
-            yield from self._below(f"{name}/{each}")
+            yield from self._file(name, seen)
+        elif "/".join(seen.parts) not in self._apart:
+            with opened(self._work, seen.parts) as folder:
+                yield from self._tree(folder, name, seen.parts)
 
-    def _refuse_linked_folder(self, name: str, parts: tuple[str, ...]) -> None:
-        """Two links to a folder above would make a folder without end."""
+    def _tree(self, folder: int, name: str, parts: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+        """All files in the open folder, which is `parts` below the working directory."""
+        if len(parts) > _DEEPEST:
+            raise Final(Code.OUTPUT_NAME, f"{name[:80]}...: folders more than {_DEEPEST} deep")
+        for each in sorted(os.listdir(folder)):
+            seen = Found((*parts, each), os.stat(each, dir_fd=folder, follow_symlinks=False))
+            if stat.S_ISLNK(seen.stat.st_mode):
+                yield from self._linked(f"{name}/{each}")
+            elif not stat.S_ISDIR(seen.stat.st_mode):
+                yield from self._file(f"{name}/{each}", seen)
+            elif "/".join(seen.parts) not in self._apart:
+                with opened(folder, (each,)) as below:
+                    yield from self._tree(below, f"{name}/{each}", seen.parts)
+
+    def _linked(self, name: str) -> Iterator[tuple[str, Path]]:
         seen = self._resolved(name)
-        if seen and seen.parts != parts and stat.S_ISDIR(seen.stat.st_mode):
+        if seen is not None and stat.S_ISDIR(seen.stat.st_mode):
+            # Two links to a folder above would make a folder without end.
             raise EscapeError(f"{name}: a link to a folder, inside a folder that is an output")
+        if seen is not None:
+            yield from self._file(name, seen)
 
-    def _check(self, name: str, seen: Found) -> None:
+    def _file(self, name: str, seen: Found) -> Iterator[tuple[str, Path]]:
+        if "/".join(seen.parts) in self._apart:
+            return
         if not name.isprintable() or len(name) > _LONGEST_NAME:
             raise Final(Code.OUTPUT_NAME, f"{name!r}: a name has printable characters only, at most {_LONGEST_NAME}")
-        if stat.S_ISDIR(seen.stat.st_mode):
-            return
         if not stat.S_ISREG(seen.stat.st_mode):
             raise EscapeError(f"{name}: it is a device, FIFO or socket, not a file")
-        if seen.stat.st_nlink > 1 and self._links_inside(seen.stat) < seen.stat.st_nlink:
+        if seen.stat.st_nlink > 1 and self._inodes[seen.stat.st_dev, seen.stat.st_ino] < seen.stat.st_nlink:
             raise EscapeError(f"{name}: a hard link to a file outside of the working directory")
+        yield name, self._work.joinpath(*seen.parts)
 
-    def _links_inside(self, wanted: os.stat_result) -> int:
-        """How many names below the working directory the file has: looked for only where it has several."""
-        count = 0
+    @cached_property
+    def _inodes(self) -> Counter[tuple[int, int]]:
+        """How many names each file has below the working directory: counted only where one has several."""
+        found: Counter[tuple[int, int]] = Counter()
         for _, _, names, folder in os.fwalk(self._work):
-            found = (os.stat(name, dir_fd=folder, follow_symlinks=False) for name in names)
-            count += sum(each.st_ino == wanted.st_ino and each.st_dev == wanted.st_dev for each in found)
-        return count
+            for name in names:
+                seen = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                found[seen.st_dev, seen.st_ino] += 1
+        return found
 
 
 def _checked(output: Output) -> str:

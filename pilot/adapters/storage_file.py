@@ -50,7 +50,7 @@ _SCRATCH = (Passing, Code.SCRATCH_FULL)
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
-_NO_PLACE = (errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP)
+_NO_PLACE = (errno.ENXIO, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP)
 
 _FETCH_FROM = _Side(
     _UNREACHABLE,
@@ -94,6 +94,8 @@ class _Source:
                 write(block)
                 if abandon():
                     raise Abandoned(Code.JOB_CANCELLED, f"{self.path}: given up after {sums.size} bytes")
+                if sums.size > self.seen.st_size:
+                    break  # it grows, perhaps for ever
         self._check(sums)
         return sums
 
