@@ -5,7 +5,9 @@ The store is flat: `NAME-DIGEST.sif` or `NAME-DIGEST.dir` with `NAME-DIGEST.mani
 """
 
 import json
+import os
 import platform
+import re
 import shutil
 import sys
 from dataclasses import asdict, dataclass, field
@@ -13,11 +15,12 @@ from pathlib import Path
 
 from pilot.adapters.images_manifest import bytes_below, digest, file_sha256, manifest
 from pilot.adapters.images_recipe import Arguments, Recipe, read
-from pilot.adapters.images_tools import BASE, Progress, Site, apptainer, lock, remove, run, workplace
+from pilot.adapters.images_tools import BASE, Progress, Site, apptainer, lock, own_all, remove, run, workplace
 from pilot.ports import Passing
 
 SHIPPED = Path(__file__).parents[2] / "containers"
 BASE_SECONDS = 300.0
+_TRANSPORT = re.compile(r"(oci|oci-archive|docker-archive):/|[a-z]+://")
 GLIBC_OF_BOOKWORM = 36  # 2.36: the newest manylinux tag that the image's C library can run
 SIF, DIRECTORY = "sif", "directory"
 
@@ -78,7 +81,19 @@ def _parent(request: BuildRequest, recipe: Recipe, progress: Progress) -> BuiltI
 
 def _assemble(site: Site, recipe: Recipe, parent: BuiltImage | None) -> Path:
     wheels = _wheels(site, recipe)
-    base = Path(parent.path) if parent else _base(site, recipe)
+    if parent:
+        return _install(site, recipe, wheels, Path(parent.path))
+    if dict(recipe.arguments).get("BOOTSTRAP") == "docker":
+        try:
+            return _install(site, recipe, wheels, _docker_base(site, recipe))
+        except Passing as error:
+            if not recipe.debian_base:
+                raise
+            site.progress(f"{recipe.name}: not from the registry ({error.fault.detail})")
+    return _install(site, recipe, wheels, _debian_base(site, recipe))
+
+
+def _install(site: Site, recipe: Recipe, wheels: Path | None, base: Path) -> Path:
     site.lay_out(recipe.folder, base)
     site.progress(f"{recipe.name}: installing and testing")
     root = site.work / "root"
@@ -90,26 +105,22 @@ def _assemble(site: Site, recipe: Recipe, parent: BuiltImage | None) -> Path:
     return root
 
 
-def _base(site: Site, recipe: Recipe) -> Path:
-    docker = dict(recipe.arguments).get("BASE", "")
-    if dict(recipe.arguments).get("BOOTSTRAP") == "docker":
-        target = site.work / "docker"
-        site.progress(f"{recipe.name}: asking the registry for {docker}")
-        try:
-            apptainer(site, "registry", "build", "--sandbox", "--fix-perms", str(target), f"docker://{docker}")
-        except Passing:
-            if not recipe.debian_base:
-                raise
-        else:
-            return target
-    site.progress(f"{recipe.name}: a base from Debian's packages")
-    return _debian_base(site, recipe)
+def _docker_base(site: Site, recipe: Recipe) -> Path:
+    base = dict(recipe.arguments).get("BASE", "")
+    source = base if _TRANSPORT.match(base) else f"docker://{base}"
+    target = site.work / "docker"
+    site.progress(f"{recipe.name}: asking for {source}")
+    apptainer(site, "registry", "build", "--sandbox", "--fix-perms", str(target), source)
+    if os.getuid() == 0:
+        own_all(target)
+    return target
 
 
 def _debian_base(site: Site, recipe: Recipe) -> Path:
     flags = [word for word in recipe.debian_base if word.startswith("-")]
     suite, *packages = [word for word in recipe.debian_base if not word.startswith("-")]
     target = site.work / "debian"
+    site.progress(f"{recipe.name}: a base from Debian's packages")
     run(site, "base", ["sh", str(SHIPPED / "debian-base"), *flags, suite, str(target), *packages], BASE_SECONDS)
     return target
 

@@ -42,31 +42,26 @@ class Site:
 
     def lay_out(self, folder: Path, base: Path) -> None:
         """Fills `recipe`."""
+        if self.recipe.exists():
+            remove(self.recipe)
         self.recipe.mkdir()
         for path in folder.iterdir():
             (self.recipe / path.name).symlink_to(path)
         (self.recipe / BASE).symlink_to(base)
 
 
+# A user namespace of our own, with this user as its root: the same for everybody, with or without /etc/subuid, and
+# the only way for root where a capability was dropped. In a PID namespace of its own nothing is left over.
+_PRIVATE = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+_TIED = ["setpriv", "--pdeathsig", "KILL"]  # where this process is killed, the tool ends too
+
+
 def apptainer(site: Site, step: str, *words: str) -> None:
-    """Runs Apptainer in private namespaces."""
-    # A user namespace of our own, with this user as its root: the same for everybody, with or without /etc/subuid,
-    # and the only way for root where a capability was dropped. In a PID namespace of its own nothing is left over.
-    # Where this process is killed, setpriv's signal ends them too.
-    private = [
-        "setpriv",
-        "--pdeathsig",
-        "KILL",
-        "unshare",
-        "--user",
-        "--map-root-user",
-        "--pid",
-        "--fork",
-        "--kill-child=KILL",
-        "--mount-proc",
-    ]
-    limit = REGISTRY_SECONDS if step == "registry" else STEP_SECONDS
-    run(site, step, [*private, str(site.apptainer), *words], limit)
+    """Runs Apptainer; in private namespaces, but for a download, which must know that it is no root."""
+    # Layers name many owners. As a plain user Apptainer gives all files to that user; as a namespace's root it fails.
+    download = step == "registry"
+    limit = REGISTRY_SECONDS if download else STEP_SECONDS
+    run(site, step, [*_TIED, *([] if download else _PRIVATE), str(site.apptainer), *words], limit)
 
 
 def run(site: Site, step: str, argv: Sequence[str], limit_seconds: float = STEP_SECONDS) -> None:
@@ -133,6 +128,13 @@ def workplace(store: Path, apptainer_path: Path, progress: Progress) -> Iterator
         yield Site(store, work, apptainer_path, progress)
     finally:
         remove(work)
+
+
+def own_all(folder: Path) -> None:
+    """Gives every file to this user: owners that a user namespace does not map cannot be copied in it."""
+    for parent, names, files in os.walk(folder):
+        for name in [".", *names, *files]:
+            os.lchown(os.path.join(parent, name), os.getuid(), os.getgid())
 
 
 def remove(folder: Path) -> None:

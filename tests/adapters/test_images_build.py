@@ -1,9 +1,12 @@
 """Images: recipes, manifests, and real builds with a real Apptainer."""
 
+import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -220,6 +223,51 @@ def test_a_killed_build_leaves_no_process_and_the_next_one_cleans_up(
     built = build(BuildRequest(str(slow), store, apptainer, "directory"), lambda _: None)
     assert Path(built[0].path).is_dir()
     assert not list((store / ".build").glob("work-*"))
+
+
+@pytest.mark.apptainer
+def test_a_docker_base_serves_where_one_can_be_had(
+    apptainer: Path, tiny: tuple[BuiltImage, ...], tmp_path: Path
+) -> None:
+    _oci_layout(Path(tiny[0].path), tmp_path / "oci")
+    definition = tmp_path / "docked.def"
+    head = "Bootstrap: {{ BOOTSTRAP }}\nFrom: {{ BASE }}\n\n%arguments\n    BOOTSTRAP=docker\n"
+    definition.write_text(f"{head}    BASE=oci:{tmp_path}/oci\n\n%post\n    python3 -V\n")
+    said: list[str] = []
+    store = tmp_path / "store"
+    built = build(BuildRequest(str(definition), store, apptainer, "directory"), said.append)
+    assert f"docked: asking for oci:{tmp_path}/oci" in said
+    assert _inside(apptainer, built[0], "python3", "-c", "print(6 * 7)") == "42"
+    remove(store)
+    remove(tmp_path / "oci")
+
+
+def _oci_layout(root: Path, target: Path) -> None:
+    """One image of one layer, whose files belong to several users, as those of a registry do."""
+
+    def foreign(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid, member.gid = 0, 42
+        return member
+
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as archive:
+        archive.add(root, ".", filter=foreign)
+
+    def blob(data: bytes, kind: str) -> dict[str, object]:
+        name = hashlib.sha256(data).hexdigest()
+        (target / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+        (target / "blobs" / "sha256" / name).write_bytes(data)
+        media = f"application/vnd.oci.image.{kind}"
+        return {"mediaType": media, "digest": f"sha256:{name}", "size": len(data)}
+
+    packed = blob(layer.getvalue(), "layer.v1.tar")
+    system = {"architecture": "amd64", "os": "linux", "config": {}}
+    config = {**system, "rootfs": {"type": "layers", "diff_ids": [packed["digest"]]}}
+    told = blob(json.dumps(config).encode(), "config.v1+json")
+    image = {"schemaVersion": 2, "config": told, "layers": [packed]}
+    entry = blob(json.dumps(image).encode(), "manifest.v1+json")
+    (target / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    (target / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
 
 
 def _wait(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
