@@ -1,1 +1,1 @@
-
+"""Adapters: one foreign system each, behind a port; none knows another."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pilot.assemble_node import checks
+from pilot.assemble.node import checks
 from pilot.cli.exits import Exit
 from pilot.config.settings import load_settings
 from pilot.model.check import Check, Status

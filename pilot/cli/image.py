@@ -44,7 +44,7 @@ def group() -> None:
 @_STYLE
 def build(image: str, form: str, arguments: tuple[str, ...], style: str) -> None:
     """Builds IMAGE: a name (ml-base, ml-torch) or a definition file. What is there already is not built again."""
-    from pilot.assemble_images import build_image
+    from pilot.assemble.images import build_image
 
     pairs = [_pair(each) for each in arguments]
     _show(build_image(load_settings().settings, image, form, pairs, _progress), style)
@@ -57,7 +57,7 @@ def build(image: str, form: str, arguments: tuple[str, ...], style: str) -> None
 @_STYLE
 def pull(reference: str, form: str, name: str, style: str) -> None:
     """Brings REFERENCE (docker://, oras://, or a SIF file; `@sha256:...` pins) into the store."""
-    from pilot.assemble_images import pull_image
+    from pilot.assemble.images import pull_image
 
     _show(pull_image(load_settings().settings, reference, form, name, _progress), style)
 
@@ -67,7 +67,7 @@ def pull(reference: str, form: str, name: str, style: str) -> None:
 @_STYLE
 def verify(references: tuple[str, ...], style: str) -> int:
     """Reads every byte of the images named, or of all; exits 71 where one is damaged."""
-    from pilot.assemble_images import list_images, verify_image
+    from pilot.assemble.images import list_images, verify_image
 
     settings = load_settings().settings
     wanted = references or tuple(each.path for each in list_images(settings))
@@ -84,7 +84,7 @@ def verify(references: tuple[str, ...], style: str) -> int:
 @_STYLE
 def ls(style: str) -> None:
     """Every image at hand, unverified."""
-    from pilot.assemble_images import list_images
+    from pilot.assemble.images import list_images
 
     _show(list_images(load_settings().settings), style)
 
@@ -100,7 +100,7 @@ def ls(style: str) -> None:
 @_STYLE
 def gc(budget: int, high: float, low: float, style: str) -> None:
     """Evicts the least recently used images; never one that a pilot holds."""
-    from pilot.assemble_images import collect_images
+    from pilot.assemble.images import collect_images
 
     _show(collect_images(load_settings().settings, budget, high, low), style)
 

@@ -29,7 +29,7 @@ def group() -> None:
 @click.option("--pilot", "which", flag_value="pilot", help="The job's part of the pilot's log instead.")
 def logs(job: str, state: Path | None, queue: str | None, follow: bool, which: str | None) -> int:
     """Prints what a job has written, running or ended."""
-    from pilot.assemble_jobs import find_log
+    from pilot.assemble.jobs import find_log
 
     log = find_log(job, state, queue, which or "stdout")
     _write(log.more())
@@ -45,7 +45,7 @@ def logs(job: str, state: Path | None, queue: str | None, follow: bool, which: s
 @QUEUE
 def kill(job: str, queue: str | None) -> int:
     """Ends a job: at once where it waits, with the next heartbeat where it runs."""
-    from pilot.assemble_jobs import cancel
+    from pilot.assemble.jobs import cancel
 
     click.echo(cancel(job, _queue(queue)))
     return Exit.OK
@@ -57,7 +57,7 @@ def kill(job: str, queue: str | None) -> int:
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def replay(job: str, state: Path | None, style: str) -> int:
     """Tells a job's life again from the journal: every fact, and where it led."""
-    from pilot.assemble_jobs import retell
+    from pilot.assemble.jobs import retell
 
     for line in retell(job, _state(state), style):
         click.echo(line)
@@ -70,7 +70,7 @@ def replay(job: str, state: Path | None, style: str) -> int:
 @click.option("--dry-run", is_flag=True, help="Print the command only.")
 def shell(job: str, state: Path | None, dry_run: bool) -> int:
     """Opens a shell in the sandbox of a failed job: its image, inputs, code and environment."""
-    from pilot.assemble_jobs import open_again
+    from pilot.assemble.jobs import open_again
 
     return open_again(job, _state(state), ("/bin/sh", "-i"), dry_run)
 
@@ -81,7 +81,7 @@ def shell(job: str, state: Path | None, dry_run: bool) -> int:
 @click.option("--dry-run", is_flag=True, help="Print the command only.")
 def rerun(job: str, state: Path | None, dry_run: bool) -> int:
     """Runs a failed job's command once more in its kept sandbox, with its output on this terminal."""
-    from pilot.assemble_jobs import open_again
+    from pilot.assemble.jobs import open_again
 
     return open_again(job, _state(state), (), dry_run)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pilot.assemble_node import advertised, node_of
+from pilot.assemble.node import advertised, node_of
 from pilot.config.settings import load_settings
 from pilot.model.capability import Bound, Capabilities
 from pilot.model.plain import full_plain

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import click
 
-from pilot.assemble_queue import change_queue, make_queue, matcher, open_queue, queue_path
+from pilot.assemble.queue import change_queue, make_queue, open_queue, queue_path
 from pilot.cli.exits import Exit, Stop
 from pilot.cli.queue_text import explanation_text, print_rows, print_settings, say, view_plain, view_text
 from pilot.cli.units import DURATION
 from pilot.model.faults import Code
 from pilot.model.plain import full_plain
-from pilot.model.queue import JobState, QueueSettings, QueueState, Submission
+from pilot.model.queue import JobState, QueueSettings, QueueState
 from pilot.ports import PortError, Queue
 
 STATES = click.Choice([each.value for each in JobState])
@@ -86,7 +86,11 @@ def change(url: str | None, name: str, style: str, state: str | None, output: st
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 def add(url: str | None, name: str, style: str, files: tuple[Path, ...]) -> None:
     """Adds the jobs of the files: all of them or, where one is wrong, none."""
-    jobs = [each for file in files for each in _load(file)]
+    from pilot.assemble.submission import read_jobs
+    from pilot.config.settings import load_settings
+
+    settings = load_settings().settings
+    jobs = [each for file in files for each in read_jobs(file, settings, lambda text: click.echo(text, err=True))]
     with _opened(url, name) as queue:
         rows = queue.add(jobs)
     if style == "json":
@@ -188,20 +192,6 @@ def _lease(seconds: float) -> float:
     if not 1.0 <= seconds <= 30 * 86400.0:
         raise Stop(f"--lease {seconds:g}s: between 1s and 30d", Exit.USAGE)
     return seconds
-
-
-def _load(file: Path) -> list[Submission]:
-    from pilot.config.jobfile import load_jobs
-
-    return [Submission(each.spec, each.job_id or "", each.code or b"") for each in load_jobs(file, _refusal)]
-
-
-def _refusal(requirements: str) -> str:
-    try:
-        matcher().check(requirements)
-    except PortError as refused:
-        return (refused.fault.detail or refused.fault.message).removeprefix("requirements: ")
-    return ""
 
 
 @contextmanager

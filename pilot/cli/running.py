@@ -5,15 +5,15 @@ import hashlib
 import json
 import os
 import signal
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from pilot.assemble import Pilot, build_pilot, matcher, places_of
+from pilot.assemble.pilot import Pilot, build_pilot, places_of
 from pilot.cli.exits import Exit, Stop
+from pilot.cli.say import say
 from pilot.config.problems import ConfigProblems
 from pilot.config.settings import Settings, load_settings
 from pilot.core.steward import Notice
@@ -60,17 +60,19 @@ def run_one_job(settings: Settings, request: Request) -> int:
     from pilot.cli.single import declined, enqueue
 
     with _state_for_one(settings) as state:
-        queue, count = enqueue(request.job, request.output, state, matcher())
+        queue, count = enqueue(request.job, request.output, state, settings)
         alone = replace(settings, queue=queue, queue_name="default", max_jobs=count, idle_exit=ONE_JOB_WAITS)
         code = _go(alone, state, request)
-        return declined(queue, matcher(), request.style) or code
+        return code if request.dry_run else declined(queue, request.style) or code
 
 
 def _go(settings: Settings, state: Path, request: Request) -> int:
     if request.dry_run:
-        from pilot.cli.dryrun import show
+        from pilot.assemble.dryrun import show
 
-        return show(settings, places_of(settings, state), request.style)
+        for line in show(settings, places_of(settings, state), request.style):
+            say(line)
+        return Exit.OK
     printer = _Printer(request.style)
     flat = request.job is not None
     pilot = build_pilot(settings, places_of(settings, state), flat, printer.report)
@@ -163,9 +165,3 @@ def _line(report: Report) -> str:
         return f"{report.verdict}: {where}: {len(report.outputs)} outputs, {report.seconds.running:.2f}s running"
     said = report.fault.detail or report.fault.message
     return f"{report.verdict}: {where}: {report.fault.code}: {said}; whose: {report.fault.party}; {report.fault.remedy}"
-
-
-def say(text: str) -> None:
-    """One line on stdout, at once."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()

@@ -9,13 +9,27 @@ from pilot.model.orders import Kind
 
 
 @dataclass(frozen=True, slots=True)
+class GpuUsage:
+    """What a payload used of one device; `method` and `quality` say how far the figures can be trusted."""
+
+    uuid: str
+    model: str
+    utilisation: float
+    memory_peak_bytes: int
+    energy_joules: float
+    method: str
+    quality: str
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
-    """What a payload used. `gpus` is filled where devices are accounted for."""
+    """What a payload used; `gpus` is empty for one that had no device."""
 
     cpu_seconds: float = 0.0
     memory_peak_bytes: int = 0
     io_wait_seconds: float = 0.0
     scratch_peak_bytes: int = 0
+    gpus: tuple[GpuUsage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

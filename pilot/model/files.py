@@ -74,7 +74,7 @@ class FileRecord:
 
     name: str
     url: str
-    size: int
+    bytes: int
     adler32: str
     sha256: str
 

@@ -15,7 +15,6 @@ from pilot.ports import Beat, BeatReply, ClaimRequest, PortError, Server
 from pilot.shell.crew import Task
 from pilot.shell.doors import granted
 
-
 LOOK_EVERY = 0.25  # seconds between two looks at an empty queue
 LOOK_FOR = 10.0  # seconds after which a look ends, changed or not
 

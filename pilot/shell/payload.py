@@ -146,7 +146,7 @@ class Payloads:
         job = task.job
         sandbox, share = sandbox_of(self._house, job), task.dossier.share
         terms = contract.Terms(self._deadline(task), self._house.grace, self._doors.runtime.workdir(sandbox))
-        contract.write_terms(job, share, terms, sandbox, {each.name: each.size for each in task.dossier.inputs})
+        contract.write_terms(job, share, terms, sandbox, {each.name: each.bytes for each in task.dossier.inputs})
         grant = granted(job)
         request = RunRequest(
             job_id=grant.job_id,

@@ -117,7 +117,7 @@ class Staging:
             raise Abandoned(Code.PILOT_DEADLINE, name)
         url = destination(self._house, job, to, name)
         stored = storage_for(self._doors, url).store(path, url, abandon)
-        return FileRecord(name, stored.url, stored.size, stored.adler32, stored.sha256)
+        return FileRecord(name, stored.url, stored.bytes, stored.adler32, stored.sha256)
 
     def _checkpoint(self, job: Job, sandbox: Sandbox, abandon: Abandon) -> Resume | None:
         newest = newest_generation(sandbox)
@@ -128,7 +128,7 @@ class Staging:
         name = f"checkpoint/{newest.name}.tar"
         stored = self._store_one(job, name, archive, "", abandon)
         archive.unlink()
-        return Resume(stored.url, stored.sha256, stored.size, granted(job).attempt)
+        return Resume(stored.url, stored.sha256, stored.bytes, granted(job).attempt)
 
     def _logs(self, job: Job, sandbox: Sandbox, abandon: Abandon) -> tuple[FileRecord, ...]:
         """The logs that hold anything, stored where the outputs go; without a destination they stay in the report."""
@@ -141,7 +141,7 @@ class Staging:
 
     def _log(self, job: Job, name: str, path: Path, abandon: Abandon) -> FileRecord:
         stored = self._store_one(job, f"logs/{name}.log", path, "", abandon)
-        return FileRecord(name, stored.url, stored.size, stored.adler32, stored.sha256)
+        return FileRecord(name, stored.url, stored.bytes, stored.adler32, stored.sha256)
 
     # --- away ----------------------------------------------------------------------------------------------
 
@@ -174,9 +174,9 @@ def _make(sandbox: Sandbox) -> None:
 
 
 def _verify(wanted: Input, found: FileRecord) -> None:
-    if wanted.size is not None and found.size != wanted.size:
-        code = Code.STAGE_IN_TRUNCATED if found.size < wanted.size else Code.STAGE_IN_CHECKSUM
-        raise Final(code, f"{wanted.url}: {found.size} bytes, expected {wanted.size}")
+    if wanted.size is not None and found.bytes != wanted.size:
+        code = Code.STAGE_IN_TRUNCATED if found.bytes < wanted.size else Code.STAGE_IN_CHECKSUM
+        raise Final(code, f"{wanted.url}: {found.bytes} bytes, expected {wanted.size}")
     for name in ("adler32", "sha256"):
         expected, seen = getattr(wanted, name), getattr(found, name)
         if expected and expected != seen:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pilot.assemble_queue import make_queue, open_queue
+from pilot.assemble.queue import make_queue, open_queue
 from pilot.config.settings import Settings
 from pilot.model.queue import QueueSettings, Submission
 

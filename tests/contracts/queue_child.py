@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pilot.adapters.matcher_classad import ClassAdMatcher
-from pilot.assemble_queue import change_queue, make_queue
+from pilot.assemble.queue import change_queue, make_queue
 from pilot.model.job import Grant, Verdict
 from pilot.model.queue import QueueSettings
 from pilot.model.report import Report

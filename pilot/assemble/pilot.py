@@ -13,12 +13,12 @@ from pilot.adapters.apptainer_found import Search
 from pilot.adapters.codepack import unpack
 from pilot.adapters.journal_file import FileJournal
 from pilot.adapters.launcher_supervisor import SupervisorLauncher
-from pilot.adapters.matcher_classad import ClassAdMatcher
 from pilot.adapters.outputs import Outputs
 from pilot.adapters.probe_host import HostProbe, Limits
 from pilot.adapters.runtime_bare import BareRuntime
 from pilot.adapters.storage_file import FileStorage
 from pilot.adapters.system import SystemClock
+from pilot.assemble.queue import matcher, queue_path
 from pilot.config.settings import Settings
 from pilot.core import ledger as books
 from pilot.core.grants import capabilities
@@ -26,11 +26,10 @@ from pilot.core.steward import Notice, Rules, Steward
 from pilot.core.timing import LAST_REPORT
 from pilot.model.capability import Capabilities, Offer, View
 from pilot.model.facts import Fact, Go
-from pilot.model.faults import Code
 from pilot.model.job import Job, Phase
 from pilot.model.orders import Kind
 from pilot.model.report import Report
-from pilot.ports import Final, Runtime, Server
+from pilot.ports import Runtime, Server
 from pilot.queue.local import LocalServer
 from pilot.queue.store import open_store
 from pilot.shell.crew import Crew, Hand
@@ -46,7 +45,7 @@ from pilot.shell.watch import Watch
 if TYPE_CHECKING:
     from pilot.adapters.images_cache import ImageStore
 
-HELPER = Path(__file__).parent / "payload"
+HELPER = Path(__file__).parents[1] / "payload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +89,6 @@ class Pilot:
         self.loop.post(self.loop.revalidate)
 
 
-def queue_path(url: str) -> Path:
-    """The file of a `sqlite:PATH` URL; raises in one line for any other."""
-    scheme, _, rest = url.partition(":")
-    if scheme != "sqlite" or not rest:
-        raise Final(Code.SERVER_REFUSED, f"queue {url!r}: use sqlite:PATH")
-    return Path(rest.removeprefix("//")).expanduser()
-
-
 def places_of(settings: Settings, state: Path) -> Places:
     """The places that the settings give; scratch lies beside the journal unless told otherwise."""
     scratch = Path(settings.scratch) if settings.scratch else state / "scratch"
@@ -108,11 +99,6 @@ def cache_of(settings: Settings) -> Path:
     """Images, receipts and downloads: the configured place, else `$PILOT_CACHE`, else the user's cache."""
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(settings.cache or os.environ.get("PILOT_CACHE") or f"{home}/pilot")
-
-
-def matcher() -> ClassAdMatcher:
-    """ClassAd expressions; the library behind it is imported on first use."""
-    return ClassAdMatcher()
 
 
 def server_of(settings: Settings) -> Server:

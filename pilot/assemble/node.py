@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pilot.adapters import host_checks
-from pilot.assemble import HELPER, cache_of, images_of, offer_of, probe_node, search_of, server_of
+from pilot.assemble.pilot import HELPER, cache_of, images_of, offer_of, probe_node, search_of, server_of
 from pilot.config.settings import Settings
 from pilot.core.matching import node_ad
 from pilot.model.capability import Capabilities, RuntimeFinding

@@ -8,7 +8,7 @@ from pilot.adapters.images_build import BuildRequest, build
 from pilot.adapters.images_gc import Marks, collect
 from pilot.adapters.images_listing import StoredImage
 from pilot.adapters.images_pull import PullRequest, pull
-from pilot.assemble import cache_of, images_of, runtime_of
+from pilot.assemble.pilot import cache_of, images_of, runtime_of
 from pilot.config.settings import Settings
 from pilot.model.faults import Code
 from pilot.model.files import ImageUsed

@@ -4,13 +4,13 @@ import json
 import shlex
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from getpass import getuser
 from pathlib import Path
 
-from pilot.assemble import Places, images_of, matcher, offer_of, probe_node, queue_path, runtime_of
-from pilot.cli.exits import Exit
-from pilot.cli.running import say
+from pilot.assemble.pilot import Places, images_of, offer_of, probe_node, runtime_of
+from pilot.assemble.queue import matcher, queue_path
 from pilot.config.settings import Settings
 from pilot.core import ledger as books
 from pilot.core.matching import Fit, fit, shape_of
@@ -26,16 +26,15 @@ from pilot.shell import contract
 LOOKED_AT = 200  # waiting jobs that are looked at before saying that none fits
 
 
-def show(settings: Settings, places: Places, style: str) -> int:
-    """Prints the first waiting job that fits this slot, and what would be started for it."""
+def show(settings: Settings, places: Places, style: str) -> Iterator[str]:
+    """Tells the first waiting job that fits this slot, and what would be started for it."""
     node = probe_node(settings, places.scratch, places.cache)
     found = _first_fit(settings, node)
     if found is None:
-        say(json.dumps({"would_claim": None}) if style == "json" else "nothing that waits fits this slot")
-        return Exit.OK
+        yield json.dumps({"would_claim": None}) if style == "json" else "nothing that waits fits this slot"
+        return
     plan = _plan(settings, places, node, found)
-    _print(found, plan, style)
-    return Exit.OK
+    yield from _as_json(found, plan) if style == "json" else _as_text(found, plan)
 
 
 def _first_fit(settings: Settings, node: Capabilities) -> JobView | None:
@@ -89,14 +88,15 @@ def _deadline(walltime: int) -> float:
     return time.time() + walltime if walltime else 0.0
 
 
-def _print(view: JobView, plan: RunPlan, style: str) -> None:
-    if style == "json":
-        said = {"job_id": view.job.job_id, "attempt": view.job.attempt + 1, "name": view.spec.name}
-        say(json.dumps({"would_claim": {**said, "argv": list(plan.argv), "isolation": plan.isolation.container}}))
-        return
-    say(f"would claim {view.spec.name} ({view.job.job_id}, attempt {view.job.attempt + 1})")
+def _as_json(view: JobView, plan: RunPlan) -> Iterator[str]:
+    said = {"job_id": view.job.job_id, "attempt": view.job.attempt + 1, "name": view.spec.name}
+    yield json.dumps({"would_claim": {**said, "argv": list(plan.argv), "isolation": plan.isolation.container}})
+
+
+def _as_text(view: JobView, plan: RunPlan) -> Iterator[str]:
+    yield f"would claim {view.spec.name} ({view.job.job_id}, attempt {view.job.attempt + 1})"
     for each in view.spec.inputs:
-        say(f"would stage in {each.url} as {each.name}")
-    say(f"would run: {shlex.join(plan.argv)}")
+        yield f"would stage in {each.url} as {each.name}"
+    yield f"would run: {shlex.join(plan.argv)}"
     for output in view.spec.outputs:
-        say(f"would store {output.name}")
+        yield f"would store {output.name}"

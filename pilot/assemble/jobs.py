@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from urllib.parse import quote, unquote, urlsplit
 
 from pilot.adapters.journal_file import read_segment, segments
-from pilot.assemble_queue import open_queue
+from pilot.assemble.queue import open_queue
 from pilot.core.reporting import iso
 from pilot.model.faults import Code
 from pilot.model.plain import to_plain

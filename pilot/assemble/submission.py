@@ -1,0 +1,83 @@
+"""Job files on their way into a queue: read, their expressions checked, their images pinned."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from pilot.assemble.pilot import cache_of, images_of
+from pilot.assemble.queue import make_queue, matcher, open_queue
+from pilot.config.jobfile import load_jobs
+from pilot.config.settings import Settings
+from pilot.model.faults import Code
+from pilot.model.job import JobSpec
+from pilot.model.queue import Explanation, JobState, QueueSettings, Submission
+from pilot.ports import PortError
+
+Warn = Callable[[str], None]
+
+
+def read_jobs(file: Path, settings: Settings, warn: Warn) -> list[Submission]:
+    """Every job of the file, ready to be added; raises JobProblems with all that is wrong."""
+    pins = _Pins(settings, warn)
+    return [
+        Submission(pins.pinned(each.spec), each.job_id or "", each.code or b"") for each in load_jobs(file, _refusal)
+    ]
+
+
+def _refusal(requirements: str) -> str:
+    try:
+        matcher().check(requirements)
+    except PortError as refused:
+        return (refused.fault.detail or refused.fault.message).removeprefix("requirements: ")
+    return ""
+
+
+class _Pins:
+    """Digests of images that are at hand here: what runs later is what was meant when the job was handed in."""
+
+    def __init__(self, settings: Settings, warn: Warn) -> None:
+        self._images = images_of(settings, cache_of(settings))
+        self._warn = warn
+        self._known: dict[str, str] = {}
+
+    def pinned(self, spec: JobSpec) -> JobSpec:
+        """The job with its image's digest, where the image is here and no digest was given."""
+        if not spec.image or spec.image_sha256 or "://" in spec.image:
+            return spec
+        if spec.image not in self._known:
+            self._known[spec.image] = self._digest(spec.image)
+        return replace(spec, image_sha256=self._known[spec.image])
+
+    def _digest(self, reference: str) -> str:
+        listed = next((each for each in self._images.listed() if reference in (each.name, each.path)), None)
+        if listed is not None and Path(listed.path).is_dir():
+            return listed.sha256  # its files are verified where it runs
+        if listed is None and Path(reference).is_dir():
+            return ""  # a directory that no store lists has no digest yet
+        try:
+            return self._images.resolve(reference, "").sha256
+        except PortError as problem:
+            if problem.fault.code is not Code.IMAGE_MISSING:
+                raise
+            self._warn(f"image {reference}: not on this machine, so the job is not pinned to a digest")
+            return ""
+
+
+def add_alone(jobs: list[Submission], place: Path, destination: str, user: str) -> str:
+    """A queue that holds just these jobs, each to be tried once; gives its URL. One that is there already is kept."""
+    url = f"sqlite:{place}"
+    if place.exists():
+        return url
+    make_queue(url, QueueSettings("default", user, destination=destination))
+    queue = open_queue(url, "default", user)
+    queue.add([replace(each, spec=replace(each.spec, attempts=1, max_interruptions=0)) for each in jobs])
+    queue.close()
+    return url
+
+
+def left_waiting(url: str, user: str) -> list[tuple[str, Explanation]]:
+    """The jobs of a queue that nobody claimed, and why: name and explanation."""
+    queue = open_queue(url, "default", user)
+    found = [(row.name, queue.explain(row.job_id)) for row in queue.find((JobState.WAITING,))]
+    queue.close()
+    return found
