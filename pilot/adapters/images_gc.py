@@ -1,8 +1,8 @@
 """Makes room in the image store: least recently used first, never an image that a pilot holds."""
 
-import contextlib
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +12,9 @@ from pathlib import Path
 from pilot.adapters.images_listing import StoredImage, last_used, listed, note_of, used_mark_of
 from pilot.adapters.images_tools import lock, remove
 from pilot.failpoints import effect
+
+# What `build` and `pull` keep; a file that somebody put there by hand bears a plain name, and stays.
+_KEPT = re.compile(r".+-[0-9a-f]{12}\.(sif|dir|manifest|used)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Marks:
 def collect(store: Path, marks: Marks) -> tuple[StoredImage, ...]:
     """Removes what is over; returns what is gone."""
     with lock(store / ".build"):
+        _tidy(store)
         surplus = _surplus(store, marks)
         gone: list[StoredImage] = []
         for image in sorted(listed([store]), key=last_used):
@@ -64,15 +68,28 @@ def _alone(image: StoredImage) -> Iterator[bool]:
 def _remove(store: Path, image: StoredImage) -> None:
     """First the note, so that nobody finds a half-removed image; then the rest, under a name that nobody knows."""
     path = Path(image.path)
-    away = store / ".build" / f"gone-{os.getpid()}-{path.name}"
     with effect("images.forget"):
         note_of(path).unlink()
+    away = store / ".build" / f"gone-{path.name}"
     with effect("images.put-away"):
         os.rename(path, away)
+    _erase(away)
     for each in (path.with_suffix(".manifest"), used_mark_of(path)):
-        with contextlib.suppress(FileNotFoundError):
-            each.unlink()
-    if image.form == "directory":
-        remove(away)
+        each.unlink(missing_ok=True)
+
+
+def _tidy(store: Path) -> None:
+    """Erases what killed builds and evictions left: with the lock in hand, nobody is at work on it."""
+    for pattern in ("gone-*", "work-*"):
+        for left in (store / ".build").glob(pattern):
+            _erase(left)
+    for each in store.iterdir():
+        if _KEPT.fullmatch(each.name) and not note_of(each).exists():
+            _erase(each)
+
+
+def _erase(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        remove(path)
     else:
-        away.unlink()
+        path.unlink(missing_ok=True)
