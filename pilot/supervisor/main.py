@@ -24,8 +24,9 @@ def main() -> None:
         listener = place.occupy()
     except OSError as error:
         reason = error.strerror or str(error)
-        pilot.send(line({"event": "refused", "message": f"no supervisor in {state}: {reason}",
-                         "taken": isinstance(error, Taken)}))
+        with Quietly(OSError):  # a pilot that has died meanwhile
+            pilot.send(line({"event": "refused", "message": f"no supervisor in {state}: {reason}",
+                             "taken": isinstance(error, Taken)}))
         return
     os.chdir("/")
     supervisor = Supervisor(listener, float(window))
