@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -73,13 +73,14 @@ def _go(settings: Settings, state: Path, request: Request) -> int:
         for line in show(settings, places_of(settings, state), request.style):
             say(line)
         return Exit.OK
+    signals = _Signals()
     printer = _Printer(request.style)
     flat = request.job is not None
     pilot = build_pilot(settings, places_of(settings, state), flat, printer.report)
-    ended_by = _listen(pilot)
+    signals.attend(pilot)
     summary = pilot.run()
     printer.summary(summary)
-    return _exit_code(printer, ended_by, request.reflect or flat)
+    return _exit_code(printer, signals.ended_by, request.reflect or flat)
 
 
 @contextlib.contextmanager
@@ -113,22 +114,45 @@ def _exit_code(printer: "_Printer", ended_by: list[int], reflect: bool) -> int:
     return Exit.OK
 
 
-def _listen(pilot: Pilot) -> list[int]:
-    """Signals become notices; those that end the pilot are remembered for its exit code."""
-    ended_by: list[int] = []
+class _Signals:
+    """Signals become notices; those that end the pilot are remembered for its exit code.
 
-    def end(number: int, _: FrameType | None) -> None:
-        ended_by.append(number)
-        pilot.notice(Notice.STOP)
+    Heard from the first moment: one that comes while the pilot is being built is told to it once it is.
+    """
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-    signal.signal(signal.SIGQUIT, lambda *_: pilot.notice(Notice.DRAIN))
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, lambda *_: pilot.save_now())
-    signal.signal(signal.SIGUSR2, lambda *_: pilot.tell_state())
-    signal.signal(signal.SIGCONT, lambda *_: pilot.awake())
-    return ended_by
+    def __init__(self) -> None:
+        self.ended_by: list[int] = []
+        self._pilot: Pilot | None = None
+        self._early: list[Callable[[Pilot], None]] = []
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        for number, what in _HEARD.items():
+            signal.signal(number, lambda *_, what=what: self._tell(what))
+
+    def attend(self, pilot: Pilot) -> None:
+        """There is a pilot now."""
+        self._pilot = pilot
+        while self._early:
+            self._early.pop(0)(pilot)
+
+    def _end(self, number: int, _: FrameType | None) -> None:
+        self.ended_by.append(number)
+        self._tell(lambda pilot: pilot.notice(Notice.STOP))
+
+    def _tell(self, what: Callable[[Pilot], None]) -> None:
+        if self._pilot is None:
+            self._early.append(what)
+        else:
+            what(self._pilot)
+
+
+_HEARD: dict[int, Callable[[Pilot], None]] = {
+    signal.SIGQUIT: lambda pilot: pilot.notice(Notice.DRAIN),
+    signal.SIGUSR1: Pilot.save_now,
+    signal.SIGUSR2: Pilot.tell_state,
+    signal.SIGCONT: Pilot.awake,
+}
 
 
 class _Printer:
