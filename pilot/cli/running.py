@@ -127,8 +127,8 @@ class _Signals:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        for number, what in _HEARD.items():
-            signal.signal(number, lambda *_, what=what: self._tell(what))
+        for heard, what in _HEARD.items():
+            signal.signal(heard, lambda *_, what=what: self._tell(what))
 
     def attend(self, pilot: Pilot) -> None:
         """There is a pilot now."""
