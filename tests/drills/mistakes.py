@@ -1,0 +1,5 @@
+"""Planted mistakes."""
+
+
+def make(name: str) -> None:
+    """Plants it."""
