@@ -180,7 +180,7 @@ def _started_once(round_: Round) -> Iterator[str]:
 
 def _journal(round_: Round) -> Iterator[str]:
     for segment in sorted((round_.state / "journal").glob("*.jsonl")):
-        lines = segment.read_bytes().splitlines(keepends=True)
+        lines = segment.read_bytes().rstrip(b"\0").splitlines(keepends=True)  # room that is held is empty bytes
         good = [_is_whole(line) for line in lines]
         if not all(good[:-1]):
             yield f"{segment}: a line that is not the last is damaged"
