@@ -3,14 +3,14 @@
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pilot.adapters.file_url import path_of
 from pilot.adapters.part_file import PartFile
-from pilot.adapters.sums import Sums, adler32, blocks
+from pilot.adapters.sums import Sums, Write, adler32
 from pilot.failpoints import effect
 from pilot.model.faults import Code
 from pilot.model.files import FileRecord
@@ -73,9 +73,6 @@ _STORE_TO = _Side(
 )
 
 
-Write = Callable[[memoryview], None]
-
-
 @dataclass(frozen=True, slots=True)
 class _Source:
     """A regular file, open for reading."""
@@ -89,12 +86,10 @@ class _Source:
         """Reads the file to its end, block by block; asks `abandon` between them."""
         sums = Sums()
         with self.side.told(self.path):
-            for block in blocks(self.fd):
-                sums.add(block)
-                write(block)
+            for size in sums.copy(self.fd, write):
                 if abandon():
-                    raise Abandoned(Code.JOB_CANCELLED, f"{self.path}: given up after {sums.size} bytes")
-                if sums.size > self.seen.st_size:
+                    raise Abandoned(Code.JOB_CANCELLED, f"{self.path}: given up after {size} bytes")
+                if size > self.seen.st_size:
                     break  # it grows, perhaps for ever
         self._check(sums)
         return sums

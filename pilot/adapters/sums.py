@@ -3,10 +3,13 @@
 import hashlib
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-# One block stays in the second-level cache between the copy and both checksums.
 BLOCK_BYTES = 1 << 20
+# From here on a second thread pays for itself: sha256 is what takes longest, and lets go of the interpreter's lock.
+_WORTH_A_THREAD_BYTES = 8 << 20
+
+Write = Callable[[memoryview], None]
 
 
 class Sums:
@@ -19,11 +22,29 @@ class Sums:
         self._adler = 1
         self.size = 0
 
-    def add(self, block: memoryview) -> None:
-        """Counts one block."""
-        self._sha.update(block)
+    def copy(self, descriptor: int, write: Write) -> Iterator[int]:
+        """Sums up the file and writes it elsewhere; gives the size so far after each block."""
+        if os.fstat(descriptor).st_size < _WORTH_A_THREAD_BYTES:
+            for block in blocks(descriptor):
+                self._sha.update(block)
+                yield self._rest(block, write)
+            return
+        from concurrent.futures import ThreadPoolExecutor  # late: small files never need it
+
+        with ThreadPoolExecutor(1, "sha256") as beside:
+            for block in blocks(descriptor):
+                hashed = beside.submit(self._sha.update, block)
+                try:
+                    size = self._rest(block, write)
+                finally:
+                    hashed.result()  # the block's buffer is used again
+                yield size
+
+    def _rest(self, block: memoryview, write: Write) -> int:
         self._adler = zlib.adler32(block, self._adler)
+        write(block)
         self.size += len(block)
+        return self.size
 
     @property
     def adler32(self) -> str:
