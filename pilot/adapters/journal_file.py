@@ -4,9 +4,10 @@ A line is the CRC-32 of its text in hexadecimal, a space, and the text (JSON: `v
 `m` monotonic seconds, `k` the key of the job, `f` the fact). A segment begins with a line that tells all that
 was still open, so only the newest segment is replayed; older ones are kept for the telling of stories. A
 pilot that dies while it writes leaves at most one torn line, the last, which is dropped: its orders have not
-gone out.
+gone out. A segment that is being written, or whose pilot was killed, may end with empty bytes: room that is held.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -21,6 +22,7 @@ from pilot.ports import Final, Line
 SCHEMA = 1
 SEGMENT_BYTES = 16_000_000  # one segment is read at every start: about 0.2 s of replay
 KEPT_SEGMENTS = 8
+AHEAD_BYTES = 256_000  # room that is held for what is to be said when a payload has filled the disk
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -34,6 +36,7 @@ class FileJournal:
         self._number = max(_numbers(self._folder), default=0)
         self._file = -1
         self._size = 0
+        self._held = 0
 
     def replay(self) -> Sequence[Line]:
         """What an earlier pilot of this state directory left; a torn last line is dropped."""
@@ -44,7 +47,8 @@ class FileJournal:
         """Begins a new segment with these lines; atomic."""
         part = self._folder / "next.part"
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        self._size = _write_all(descriptor, _encoded(lines))
+        self._size = self._held = self._write_all(descriptor, _encoded(lines))
+        self._hold_room(descriptor)
         with effect("journal.begin-sync"):
             os.fsync(descriptor)
         with effect("journal.begin"):
@@ -57,7 +61,8 @@ class FileJournal:
         """Appends and syncs; returns when the lines are on disk."""
         data = _encoded(lines)
         with effect("journal.write"):
-            self._size += _write_all(self._file, data)
+            self._size += self._write_all(self._file, data)
+        self._hold_room(self._file)
         with effect("journal.sync"):
             os.fdatasync(self._file)
 
@@ -67,14 +72,35 @@ class FileJournal:
 
     def close(self) -> None:
         """Lets go of the lock."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._leave_segment()
+        self._file = -1
         os.close(self._lock)
 
-    def _switch(self, descriptor: int) -> None:
+    def _hold_room(self, descriptor: int) -> None:
+        """Keeps blocks of the disk ready behind the end: whoever fills it is to be ended by this pilot, in writing."""
+        if self._held - self._size < AHEAD_BYTES // 2:
+            with contextlib.suppress(OSError):
+                os.posix_fallocate(descriptor, self._size, AHEAD_BYTES)
+                self._held = self._size + AHEAD_BYTES
+
+    def _write_all(self, descriptor: int, data: bytes) -> int:
+        done = 0
+        try:
+            while done < len(data):
+                done += os.write(descriptor, data[done:])
+        except OSError as error:
+            raise Final(Code.SCRATCH_FULL, f"{self._folder}: {error.strerror}; make room there") from error
+        return done
+
+    def _leave_segment(self) -> None:
+        """A finished segment ends with its last line; one of a dead pilot ends with the room that was held."""
         if self._file >= 0:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, os.lseek(self._file, 0, os.SEEK_CUR))
             os.close(self._file)
+
+    def _switch(self, descriptor: int) -> None:
+        self._leave_segment()
         self._file = descriptor
         self._number += 1
         for number in sorted(_numbers(self._folder))[:-KEPT_SEGMENTS]:
@@ -114,13 +140,6 @@ def _decoded(raw: bytes) -> Line | None:
         return None
     record = json.loads(text)
     return Line(record["t"], record["m"], record["k"], record["f"])
-
-
-def _write_all(descriptor: int, data: bytes) -> int:
-    done = 0
-    while done < len(data):
-        done += os.write(descriptor, data[done:])
-    return done
 
 
 def _locked(path: Path) -> int:

@@ -1,8 +1,8 @@
 """How a payload ended, judged from the evidence it left.
 
 `result.json` outranks the exit code, because launchers destroy codes (torchrun ends with 1 whatever a rank
-returned). The exit codes are those of docs/contract.md: 85 means "checkpointed, resume me", 75 "try again",
-and 99, 138 and 143 "stopped on notice".
+returned). The exit codes are those of docs/contract.md; 85 with a new checkpoint means "resume me". A payload that we
+stopped is judged by what the stop was for, whatever its code.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,8 @@ from pilot.model.faults import CHARGED, Code, Fault, Party, fault
 from pilot.model.job import Cause
 
 RESUME_ME = 85
-STOPPED_ON_NOTICE = frozenset({99, 138, 143})
 SIGNAL_BASE = 128  # a shell and Apptainer report a death by signal n as 128 + n
 HIGHEST_SIGNAL = 64
-_SIGTERM = 15
 _EARLY = frozenset({Cause.TIME_UP, Cause.PREEMPTED})
 
 
@@ -81,7 +79,7 @@ def _judge_stopped(ending: Ending, cause: Cause, why: Fault | None) -> Judgement
 
 
 def _own_failure(ending: Ending) -> Fault:
-    for rule in (_before_user_code, _by_memory, _by_result, _by_signal):
+    for rule in (_before_user_code, _by_memory, _by_disk, _by_result, _by_signal):
         found = rule(ending)
         if found is not None:
             return found
@@ -99,6 +97,11 @@ def _before_user_code(ending: Ending) -> Fault | None:
 
 def _by_memory(ending: Ending) -> Fault | None:
     return fault(Code.PAYLOAD_MEMORY) if ending.out_of_memory else None
+
+
+def _by_disk(ending: Ending) -> Fault | None:
+    more = f"{ending.over_scratch:,} bytes more than its share of the scratch space"
+    return fault(Code.PAYLOAD_DISK, _with_tail(more, ending)) if ending.over_scratch else None
 
 
 def _by_result(ending: Ending) -> Fault | None:

@@ -1,15 +1,20 @@
 """A job as server and user are told: the dossier of what was seen, and the report drawn from it."""
 
+import re
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 
 from pilot.core.outcome import signal_of
 from pilot.model import facts
 from pilot.model.facts import Ending, Fact
+from pilot.model.faults import Fault
 from pilot.model.files import FileRecord, ImageUsed, Resume
 from pilot.model.job import Job, Phase, Share, Verdict
 from pilot.model.report import Isolation, Logs, Report, Seconds
 
+_SECRET = re.compile(
+    r"(?i)(authorization[\"'=:\s]+(?:\w+\s+)?|bearer\s+|token[\"'=:\s]+)\S+|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
+)
 _PHASES = frozenset(each.name for each in fields(Seconds))
 
 
@@ -71,7 +76,7 @@ def draw_report(job: Job, dossier: Dossier, isolation: Isolation, pilot_id: str,
         ended=iso(dossier.ended or wall),
         exit_code=ending.exit_code,
         signal=signal_of(ending),
-        fault=None if job.verdict is Verdict.SUCCEEDED else job.fault,
+        fault=None if job.verdict is Verdict.SUCCEEDED or job.fault is None else _cleaned(job.fault),
         seconds=dossier.seconds,
         usage=ending.usage,
         image=dossier.image,
@@ -87,6 +92,17 @@ def draw_report(job: Job, dossier: Dossier, isolation: Isolation, pilot_id: str,
 
 def _logs(records: tuple[FileRecord, ...]) -> Logs:
     return Logs(**{each.name: each.url for each in records})
+
+
+def _cleaned(fault: Fault) -> Fault:
+    """Details quote payloads, which print what they like."""
+    return replace(fault, detail=clean(fault.detail))
+
+
+def clean(text: str) -> str:
+    """The text without control characters and without anything that looks like a credential."""
+    plain = text if text.isprintable() else "".join(each for each in text if each.isprintable() or each in "\n\t")
+    return _SECRET.sub("[removed]", plain)
 
 
 def iso(wall: float) -> str:

@@ -39,7 +39,8 @@ class Ending:
     `marker` is what the entry script left: "" (never reached), "missing" (no such command) or "started".
     `result_status` is the status in result.json, "" without one, "invalid" if it breaks the contract.
     `fresh_checkpoint` says that a complete checkpoint generation was written in this attempt. `orphaned` says that
-    the payload was ended because the pilot, or what stands between pilot and payload, had died.
+    the payload was ended because the pilot, or what stands between pilot and payload, had died. `over_scratch` is
+    what its sandbox held beyond its share, in bytes, 0 if it kept within.
     """
 
     marker: str = ""
@@ -47,6 +48,7 @@ class Ending:
     signal: int | None = None
     gone: bool = True
     out_of_memory: bool = False
+    over_scratch: int = 0
     result_status: str = ""
     result_message: str = ""
     fresh_checkpoint: bool = False

@@ -8,6 +8,7 @@ heartbeat has another, so no transfer and no report can delay it.
 This is the one place with a broad `except`: the unknown becomes `pilot.bug` with its traceback.
 """
 
+import errno
 import threading
 import traceback
 from collections import deque
@@ -18,7 +19,7 @@ from queue import Empty, SimpleQueue
 from pilot.core.reporting import Dossier
 from pilot.failpoints import failpoint
 from pilot.model.facts import Broke, Fact
-from pilot.model.faults import Code, fault
+from pilot.model.faults import Code, Fault, fault
 from pilot.model.job import Job
 from pilot.model.orders import Kind, Order
 from pilot.model.report import Report
@@ -214,8 +215,8 @@ class Crew:
             return Broke(order.key, order.ticket, order.kind, fault(Code.PILOT_DEADLINE, "given up"))
         except PortError as problem:
             return Broke(order.key, order.ticket, order.kind, problem.fault)
-        except Exception:  # noqa: BLE001  the one broad except: the unknown becomes pilot.bug
-            return Broke(order.key, order.ticket, order.kind, fault(Code.PILOT_BUG, traceback.format_exc(limit=-6)))
+        except Exception as problem:  # noqa: BLE001  the one broad except: the unknown becomes pilot.bug
+            return Broke(order.key, order.ticket, order.kind, _unknown(problem))
 
     def _answer(self, task: Task, fact: Fact) -> None:
         with self._lock:
@@ -231,6 +232,13 @@ class Crew:
         for task in running:
             if task.order.kind is order.abandons:
                 task.given_up.set()
+
+
+def _unknown(problem: Exception) -> Fault:
+    """What no adapter translated: a full disk, which may show at any write, or a mistake of ours."""
+    if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        return fault(Code.SCRATCH_FULL, f"{problem.filename or 'the sandbox'}: {problem.strerror}")
+    return fault(Code.PILOT_BUG, "".join(traceback.format_exception(problem, limit=-6)))
 
 
 def _line_of(task: Task) -> tuple[str, bool]:

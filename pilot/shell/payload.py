@@ -13,6 +13,7 @@ from pilot.ports import Abandoned, Gone, Launch, PortError, RunPlan, RunRequest,
 from pilot.shell import contract
 from pilot.shell.crew import Crew, Task
 from pilot.shell.doors import Doors, House, granted, launch_of, sandbox_of
+from pilot.shell.watch import tree_bytes
 
 NOTICE_SECONDS = 30.0  # at most this long a payload that writes checkpoints is waited for before TERM
 _LOOK_SECONDS = 0.05
@@ -115,7 +116,8 @@ class Payloads:
         resume = granted(job).resume
         restored = _restored(sandbox) if resume else ""
         ending = contract.ending_of(gone, sandbox, restored)
-        return Exited(order.key, order.ticket, replace(ending, orphaned=_orphaned(gone)))
+        over = _over_scratch(waiting.task, sandbox) if gone.exit_code != 0 else 0
+        return Exited(order.key, order.ticket, replace(ending, orphaned=_orphaned(gone), over_scratch=over))
 
     # --- helpers -------------------------------------------------------------------------------------------
 
@@ -201,6 +203,12 @@ def _note_plan(sandbox: Sandbox, plan: RunPlan, words: int) -> None:
     said = {"root": str(sandbox.root), "argv": plan.argv, "words": words, "directory": plan.directory}
     text = json.dumps({**said, "environment": plan.environment})
     (sandbox.pilot / "plan.json").write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def _over_scratch(task: Task, sandbox: Sandbox) -> int:
+    """What a payload that failed had written beyond its share: between two looks of the watch it may fill the disk."""
+    limit = task.dossier.share.scratch_bytes
+    return max(0, tree_bytes(sandbox.root) - limit) if limit else 0
 
 
 def _orphaned(gone: Gone) -> bool:

@@ -16,9 +16,11 @@ from pilot.shell import generations
 from pilot.shell.contract import newest_generation
 from pilot.shell.crew import Task
 from pilot.shell.doors import Doors, House, destination, granted, sandbox_of, storage_for
+from pilot.shell.watch import tree_bytes
 
 _CHECKPOINT = "checkpoint.tar"
 _LOGS = ("stdout", "stderr", "pilot")
+_KEPT_SHARE = 0.1  # of the free disk, for each sandbox that is kept
 _MORE_LOGS = ("validate.stdout", "validate.stderr")  # stored beside the others; the report names only those three
 
 
@@ -149,7 +151,7 @@ class Staging:
         """Removes the sandbox; that of a failed job is kept for `pilot job shell`, up to a few."""
         sandbox = sandbox_of(self._house, task.job)
         with effect("staging.sweep"):
-            if task.job.verdict is Verdict.FAILED and self._house.keep_failed and sandbox.root.exists():
+            if task.job.verdict is Verdict.FAILED and self._house.keep_failed and _small(sandbox.root):
                 self._keep(sandbox)
             remove_tree(sandbox.root)
         return Swept(task.order.key, task.order.ticket)
@@ -164,6 +166,14 @@ class Staging:
         kept = sorted(self._house.kept.iterdir(), key=lambda each: each.stat().st_mtime)
         for old in kept[: -self._house.keep_failed]:
             remove_tree(old)
+
+
+def _small(root: Path) -> bool:
+    """Whether it is there, and small beside the room that other jobs were promised."""
+    if not root.exists():
+        return False
+    free = os.statvfs(root)
+    return tree_bytes(root) <= _KEPT_SHARE * free.f_bavail * free.f_frsize
 
 
 def _make(sandbox: Sandbox) -> None:

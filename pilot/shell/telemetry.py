@@ -5,32 +5,22 @@ for a job `job`, `attempt`, `phase`, `verdict`, `fault`. Text that comes from pa
 control characters. The file is capped: when it is full it becomes `.1` and a new one begins.
 """
 
+import contextlib
 import os
-import re
 import sys
 from collections.abc import MutableMapping
 from pathlib import Path
-from typing import TextIO
 
 import structlog
 
-from pilot.core.reporting import iso
+from pilot.core.reporting import clean, iso
 from pilot.model.facts import Broke, End, Fact
 from pilot.model.job import Job, Phase
 from pilot.ports import Clock
 
 LOG_BYTES = 20_000_000
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_SECRET = re.compile(r"(?i)(bearer\s+|token[\"'=:\s]+|authorization[\"'=:\s]+)\S+|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*")
 _QUIET = frozenset({"Claiming", "Nothing", "Saved", "Stopped", "Swept", "Returned", "Go"})
-
-
-def clean(value: object) -> object:
-    """The value without control characters and without anything that looks like a credential."""
-    if not isinstance(value, str):
-        return value
-    return _SECRET.sub(r"[removed]", _CONTROL.sub("", value))
 
 
 class Telemetry:
@@ -63,22 +53,26 @@ class Telemetry:
         if after.phase is not before.phase and after.phase in (Phase.STAGING_OUT, Phase.CLOSED):
             lines = self._stories.pop(after.key, [])
             if story is not None and lines:
-                _append(story, "\n".join(lines))
+                _tell(story, "\n".join(lines))
 
     def write(self, line: str) -> str:
-        """Appends one finished line; gives it back."""
-        self._file.write(line + "\n")
-        if self._file.tell() > LOG_BYTES:
-            self._file.close()
-            os.replace(self._path, self._path.with_suffix(".log.1"))
-            self._file = _open(self._path)
+        """Appends one finished line; gives it back. A full disk costs the line, not the pilot."""
+        with contextlib.suppress(OSError):
+            self._append(f"{line}\n".encode(errors="replace"))
         if self._terminal is not None:
             self._terminal.write(_for_people(line))
         return line
 
+    def _append(self, data: bytes) -> None:
+        os.write(self._file, data)
+        if os.fstat(self._file).st_size > LOG_BYTES:
+            os.replace(self._path, self._path.with_suffix(".log.1"))
+            os.close(self._file)
+            self._file = _open(self._path)
+
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        os.close(self._file)
 
     def _stamp(self, _: object, level: str, fields: MutableMapping[str, object]) -> MutableMapping[str, object]:
         return {"time": iso(self._clock.wall()), "level": level, **fields}
@@ -91,11 +85,11 @@ class _Sink:
         self.debug = self.info = self.warning = self.error = telemetry.write
 
 
-def _open(path: Path) -> TextIO:
-    return path.open("a", buffering=1, encoding="utf-8", errors="replace")
+def _open(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
-def _append(path: Path, line: str) -> None:
+def _tell(path: Path, line: str) -> None:
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -104,7 +98,7 @@ def _append(path: Path, line: str) -> None:
 
 
 def _clean_all(_: object, __: str, fields: MutableMapping[str, object]) -> MutableMapping[str, object]:
-    return {key: clean(value) for key, value in fields.items()}
+    return {key: clean(value) if isinstance(value, str) else value for key, value in fields.items()}
 
 
 def _of_job(before: Job, after: Job) -> dict[str, object]:

@@ -12,6 +12,8 @@ from pilot.adapters.probe_host.files import Notes
 from pilot.adapters.probe_host.grant import Granted, granted
 from pilot.model.capability import Bound, HostFinding, View
 
+_SPARED = 20  # one part in so many of the free space is nobody's: a full disk would silence the pilot as well
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -72,7 +74,8 @@ class HostProbe:
         return (*total, *groups.memory, *grant.memory, *_own(self._limits.memory_bytes, "memory"))
 
     def _scratch(self, node: View, grant: Granted) -> tuple[Bound, ...]:
-        return (Bound("node", node.scratch_bytes), *grant.scratch, *_own(self._limits.scratch_bytes, "scratch_size"))
+        free = node.scratch_bytes - node.scratch_bytes // _SPARED
+        return (Bound("node", free), *grant.scratch, *_own(self._limits.scratch_bytes, "scratch_size"))
 
 
 def _own(value: int, name: str, prefix: str = "config:") -> tuple[Bound, ...]:
