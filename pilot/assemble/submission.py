@@ -16,12 +16,15 @@ from pilot.ports import PortError
 Warn = Callable[[str], None]
 
 
-def read_jobs(file: Path, settings: Settings, warn: Warn) -> list[Submission]:
+def read_jobs(file: Path) -> list[Submission]:
+    """Every job of the file, for this very node: its image is verified where it runs, which is here."""
+    return [Submission(each.spec, each.job_id or "", each.code or b"") for each in load_jobs(file, _refusal)]
+
+
+def read_and_pin(file: Path, settings: Settings, warn: Warn) -> list[Submission]:
     """Every job of the file, ready to be added; raises JobProblems with all that is wrong."""
     pins = _Pins(settings, warn)
-    return [
-        Submission(pins.pinned(each.spec), each.job_id or "", each.code or b"") for each in load_jobs(file, _refusal)
-    ]
+    return [replace(each, spec=pins.pinned(each.spec)) for each in read_jobs(file)]
 
 
 def _refusal(requirements: str) -> str:

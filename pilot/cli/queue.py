@@ -86,11 +86,11 @@ def change(url: str | None, name: str, style: str, state: str | None, output: st
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 def add(url: str | None, name: str, style: str, files: tuple[Path, ...]) -> None:
     """Adds the jobs of the files: all of them or, where one is wrong, none."""
-    from pilot.assemble.submission import read_jobs
+    from pilot.assemble.submission import read_and_pin
     from pilot.config.settings import load_settings
 
     settings = load_settings().settings
-    jobs = [each for file in files for each in read_jobs(file, settings, lambda text: click.echo(text, err=True))]
+    jobs = [each for file in files for each in read_and_pin(file, settings, lambda text: click.echo(text, err=True))]
     with _opened(url, name) as queue:
         rows = queue.add(jobs)
     if style == "json":

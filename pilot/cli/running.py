@@ -60,8 +60,8 @@ def run_one_job(settings: Settings, request: Request) -> int:
     from pilot.cli.single import declined, enqueue
 
     with _state_for_one(settings) as state:
-        queue, count = enqueue(request.job, request.output, state, settings)
-        alone = replace(settings, queue=queue, queue_name="default", max_jobs=count, idle_exit=ONE_JOB_WAITS)
+        queue = enqueue(request.job, request.output, state)
+        alone = replace(settings, queue=queue, queue_name="default", max_jobs=1, idle_exit=ONE_JOB_WAITS)
         code = _go(alone, state, request)
         return code if request.dry_run else declined(queue, request.style) or code
 
@@ -74,8 +74,8 @@ def _go(settings: Settings, state: Path, request: Request) -> int:
             say(line)
         return Exit.OK
     signals = _Signals()
-    printer = _Printer(request.style)
     flat = request.job is not None
+    printer = _Printer(request.style, flat)
     pilot = build_pilot(settings, places_of(settings, state), flat, printer.report)
     signals.attend(pilot)
     summary = pilot.run()
@@ -158,8 +158,9 @@ _HEARD: dict[int, Callable[[Pilot], None]] = {
 class _Printer:
     """What is printed: one object or line per job, one for the pilot."""
 
-    def __init__(self, style: str) -> None:
+    def __init__(self, style: str, alone: bool) -> None:
         self._json = style == "json"
+        self._alone = alone
         self.all_succeeded = True
         self.output_existed = False
         self._reports = 0
@@ -174,6 +175,8 @@ class _Printer:
     def summary(self, summary: Summary) -> None:
         """The pilot is over."""
         self.all_succeeded &= self._reports > 0
+        if self._json and self._alone:
+            return  # of one job there is its report, and nothing else
         if self._json:
             told = {"pilot_id": summary.pilot_id, "why": summary.why, "seconds": round(summary.seconds, 3)}
             say(json.dumps({"pilot": {**told, "verdicts": dict(summary.verdicts), "parked": summary.parked}}))
@@ -187,5 +190,5 @@ def _line(report: Report) -> str:
     where = f"{report.name} ({report.job_id}, attempt {report.attempt})"
     if report.fault is None or report.verdict is Verdict.SUCCEEDED:
         return f"{report.verdict}: {where}: {len(report.outputs)} outputs, {report.seconds.running:.2f}s running"
-    said = report.fault.detail or report.fault.message
+    said = (report.fault.detail or report.fault.message).strip().splitlines()[-1]  # of a traceback, the end
     return f"{report.verdict}: {where}: {report.fault.code}: {said}; whose: {report.fault.party}; {report.fault.remedy}"

@@ -4,23 +4,21 @@ import json
 from getpass import getuser
 from pathlib import Path
 
-import click
-
 from pilot.assemble.submission import add_alone, left_waiting, read_jobs
 from pilot.cli.exits import Exit, Stop
 from pilot.cli.say import say
-from pilot.config.settings import Settings
 from pilot.model.faults import Code, fault
 from pilot.model.plain import full_plain
 from pilot.model.queue import Explanation, Submission
 
 
-def enqueue(file: Path, output: Path, state: Path, settings: Settings) -> tuple[str, int]:
-    """The URL of the queue that holds the file's jobs, and how many they are."""
-    jobs = read_jobs(file, settings, lambda text: click.echo(f"pilot: {text}", err=True))
-    for each in jobs:
-        _refuse_existing(each, output)
-    return add_alone(jobs, state / "job.db", output.absolute().as_uri(), getuser()), len(jobs)
+def enqueue(file: Path, output: Path, state: Path) -> str:
+    """The URL of a queue that holds the file's one job."""
+    jobs = read_jobs(file)
+    if len(jobs) != 1:
+        raise Stop(f"{file}: holds {len(jobs)} jobs; --job runs one, `pilot queue add` takes them all", Exit.BAD_JOB)
+    _refuse_existing(jobs[0], output)
+    return add_alone(jobs, state / "job.db", output.absolute().as_uri(), getuser())
 
 
 def _refuse_existing(job: Submission, output: Path) -> None:
