@@ -84,8 +84,11 @@ class Rig:
         return {**own, **places, "PYTHONPATH": str(TREE), "PILOT_ADOPT_WINDOW": "1s", "PILOT_GRACE": "2s", **more}
 
     @contextlib.contextmanager
-    def begin(self, *arguments: str | Path, cwd: Path | None = None, **env: str) -> Iterator[subprocess.Popen[str]]:
-        argv = [sys.executable, "-m", "pilot", *map(str, arguments)]
+    def begin(
+        self, *arguments: str | Path, cwd: Path | None = None, prefix: Sequence[str] = (), **env: str
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Runs `pilot ARGUMENTS`, behind the words of `prefix`, in `cwd`; kills it where the test forgot it."""
+        argv = [*prefix, sys.executable, "-m", "pilot", *map(str, arguments)]
         with subprocess.Popen(
             argv, env=self.environment(**env), cwd=cwd or self.root, stdin=subprocess.DEVNULL, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
@@ -96,10 +99,11 @@ class Rig:
                 if process.poll() is None:
                     process.send_signal(signal.SIGKILL)
 
-    def pilot(self, *arguments: str | Path, cwd: Path | None = None, patience: float = PATIENCE_S, **env: str) -> Ended:
+    def pilot(self, *arguments: str | Path, cwd: Path | None = None, prefix: Sequence[str] = (), **env: str) -> Ended:
+        """Runs `pilot ARGUMENTS` to its end."""
         began = time.monotonic()
-        with self.begin(*arguments, cwd=cwd, **env) as process:
-            out, err = process.communicate(timeout=patience)
+        with self.begin(*arguments, cwd=cwd, prefix=prefix, **env) as process:
+            out, err = process.communicate(timeout=PATIENCE_S)
         return Ended(process.returncode, out, err, time.monotonic() - began)
 
     # --- jobs ---
