@@ -61,8 +61,6 @@ def move(job: Job, phase: Phase, verdict: Verdict | None = None, why: Fault | No
 def free_share(job: Job, gone: bool) -> Step:
     """The process has ended: the share goes back, once, and is retired where the tree is not proven gone."""
     tainted = job.tainted or not gone
-    if not job.holds_share:
-        return replace(job, tainted=tainted), ()
     return replace(job, holds_share=False, tainted=tainted), (GiveBack(job.key, retire=tainted),)
 
 

@@ -1,6 +1,7 @@
 """Nothing is granted twice; everything comes back, or is retired."""
 
 import os
+import random
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from pilot.model.capability import Accelerator, View
 from pilot.model.job import GpuNeeds, Needs, Share
 
 GIB = 2**30
-EXAMPLES = int(os.environ.get("PILOT_LEDGER_EXAMPLES", "10000"))  # the soak asks for 100,000
+SEQUENCES = int(os.environ.get("PILOT_LEDGER_SEQUENCES", "10000"))  # the soak asks for 100,000
 
 
 def device(name: str, memory: int = 16, capability: str = "8.0", health: str = "ok") -> Accelerator:
@@ -132,10 +133,37 @@ DEEDS = st.one_of(
 )
 
 
-@settings(max_examples=EXAMPLES, deadline=None, database=None)
+Deed = tuple[str, str, object]
+
+
+@settings(max_examples=200, deadline=None, database=None)
 @given(st.lists(DEEDS, max_size=12))
-def test_nothing_is_held_twice_and_nothing_is_lost(deeds: list[tuple[str, str, object]]) -> None:
-    ledger, whole = empty(), total(empty())
+def test_nothing_is_held_twice_and_nothing_is_lost(deeds: list[Deed]) -> None:
+    keeps_the_whole(deeds)
+
+
+def test_nor_in_many_random_sequences() -> None:
+    chance = random.Random(20_261)
+    for _ in range(SEQUENCES):
+        keeps_the_whole([random_deed(chance) for _ in range(chance.randint(1, 10))])
+
+
+def random_deed(chance: random.Random) -> Deed:
+    verb, key = chance.choice(("grant", "grant", "back", "hold")), chance.choice("abcde")
+    if verb == "back":
+        return verb, key, chance.random() < 0.2
+    if verb == "hold":
+        return verb, key, (chance.randint(8, 19), chance.choice("abcd"))
+    gpus = GpuNeeds(chance.randint(0, 3), chance.choice((0, 20 * GIB)))
+    return (
+        verb,
+        key,
+        (Needs(chance.randint(1, 9), chance.choice((0, GIB, 5 * GIB)), chance.choice((0, GIB)), gpus=gpus),),
+    )
+
+
+def keeps_the_whole(deeds: list[Deed]) -> None:
+    ledger, whole = empty(), WHOLE
     for verb, key, what in deeds:
         ledger = done(ledger, verb, key, what)
         assert total(ledger) == whole
@@ -158,3 +186,6 @@ def done(ledger: Ledger, verb: str, key: str, what: object) -> Ledger:
         return give_back(ledger, key, retire=bool(what))
     core, uuid = what  # type: ignore[misc]
     return hold(ledger, key, Share((core,), GIB, GIB, (uuid,)))
+
+
+WHOLE = total(empty())
