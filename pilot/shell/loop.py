@@ -148,7 +148,7 @@ class Loop:
     def _heed(self, wish: Wish) -> None:
         match wish:
             case Claim(claim_id=key):
-                self._held[key] = Held(Job(key), Dossier(since=self._desk.clock.monotonic()))
+                self._held.setdefault(key, Held(Job(key), Dossier(since=self._desk.clock.monotonic())))
                 self._apply(facts.Claiming(key))
             case Drop(claim_id=key):
                 self._apply(facts.End(key, Cause.PREEMPTED))
