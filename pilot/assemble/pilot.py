@@ -22,18 +22,19 @@ from pilot.assemble.queue import matcher, queue_path
 from pilot.config.settings import Settings
 from pilot.core import ledger as books
 from pilot.core.grants import capabilities
-from pilot.core.steward import Notice, Rules, Steward
+from pilot.core.steward import Rules, Steward
 from pilot.core.timing import LAST_REPORT
 from pilot.model.capability import Capabilities, Offer, View
 from pilot.model.facts import Fact, Go
 from pilot.model.job import Job, Phase
 from pilot.model.orders import Kind
 from pilot.model.report import Report
+from pilot.model.visit import Notice, Summary
 from pilot.ports import Runtime, Server
 from pilot.queue.local import LocalServer
 from pilot.queue.store import open_store
 from pilot.shell.crew import Crew, Hand
-from pilot.shell.desk import Desk, Ears, Summary
+from pilot.shell.desk import Desk, Ears
 from pilot.shell.doors import Doors, House, sandbox_of
 from pilot.shell.errands import Errands
 from pilot.shell.loop import Loop

@@ -16,12 +16,11 @@ from pilot.cli.exits import Exit, Stop
 from pilot.cli.say import say
 from pilot.config.problems import ConfigProblems
 from pilot.config.settings import Settings, load_settings
-from pilot.core.steward import Notice
-from pilot.core.timing import show_duration
+from pilot.config.units import show_duration
 from pilot.model.job import Verdict
 from pilot.model.plain import full_plain
 from pilot.model.report import Report
-from pilot.shell.desk import Summary
+from pilot.model.visit import Notice, Summary
 
 ONE_JOB_WAITS = 0.2  # seconds in which a job of `--job` must be claimed, or nothing here can run it
 

@@ -66,3 +66,13 @@ def parse_seconds(value: object) -> float:
 
 
 _FRACTION = re.compile(r"(\d{1,9}\.\d{1,9})s?")
+
+
+def show_duration(seconds: float) -> str:
+    """A duration as people write it: 0.25s, 90s, 1h30m."""
+    if seconds < 120:
+        return f"{seconds:.3g}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number)

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from pilot.core.steward import Notice, Stage, Steward
+from pilot.core.steward import Stage, Steward
 from pilot.core.timing import delay
+from pilot.model.visit import Notice
 
 
 def probed(steward: Steward) -> Steward:

@@ -19,6 +19,7 @@ from pilot.core.timing import LAST_REPORT, earliest
 from pilot.core.wishes import Claim, Drop, EndAll, Leave, Look, Wish
 from pilot.model.faults import Code
 from pilot.model.job import Cause, Job, Phase
+from pilot.model.visit import Notice
 
 
 class Stage(StrEnum):
@@ -28,14 +29,6 @@ class Stage(StrEnum):
     OPEN = "open"
     DRAINING = "draining"
     LEFT = "left"
-
-
-class Notice(StrEnum):
-    """What a person, a signal or the site asks of the pilot: finish and go; stop the jobs and go; go at once."""
-
-    DRAIN = "drain"
-    STOP = "stop"
-    LEAVE = "leave"
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,13 +63,3 @@ def time_left(deadline: float | None, now: float) -> float | None:
 def earliest(*moments: float | None) -> float | None:
     """The first of the moments that are known."""
     return min((each for each in moments if each is not None), default=None)
-
-
-def show_duration(seconds: float) -> str:
-    """A duration as people write it: 0.25s, 90s, 1h30m."""
-    if seconds < 120:
-        return f"{seconds:.3g}s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
-    return "".join(f"{number}{unit}" for number, unit in parts if number)

@@ -1,4 +1,4 @@
-"""What the loop works with, and what it leaves when it is done."""
+"""What the loop works with."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -36,14 +36,3 @@ class Desk:
     pilot_id: str
     grace: float
     deadlines: Mapping[Kind, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What one pilot did: jobs by verdict, why it left, and for how many seconds it lived."""
-
-    pilot_id: str
-    why: str
-    seconds: float
-    verdicts: tuple[tuple[str, int], ...]
-    parked: int

@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from pilot.core import hearing
 from pilot.core import ledger as books
 from pilot.core.reporting import Dossier, draw_report
-from pilot.core.steward import Notice, Stage, Steward, decide, tally
+from pilot.core.steward import Stage, Steward, decide, tally
 from pilot.core.timing import LAST_REPORT
 from pilot.core.wishes import Claim, Drop, EndAll, Leave, Look, Wish
 from pilot.model import facts
@@ -21,10 +21,11 @@ from pilot.model.faults import Code, fault
 from pilot.model.job import Cause, Job, Phase
 from pilot.model.orders import GiveBack, Kind, Order
 from pilot.model.report import Report
+from pilot.model.visit import Notice, Summary
 from pilot.ports import BeatReply, Line
 from pilot.shell.alarms import Alarms
 from pilot.shell.crew import Crew
-from pilot.shell.desk import Desk, Summary
+from pilot.shell.desk import Desk
 from pilot.shell.errands import Beaten, Looked
 from pilot.shell.outgoing import Outgoing
 from pilot.shell.story import Held, fold, is_over, line_of, snapshot, step

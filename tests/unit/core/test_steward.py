@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 
 from pilot.core import hearing
-from pilot.core.steward import Notice, Rules, Stage, Steward, Tally, decide, tally
+from pilot.core.steward import Rules, Stage, Steward, Tally, decide, tally
 from pilot.core.wishes import Claim, Drop, EndAll, Leave, Look, Wish
 from pilot.model.faults import Code
 from pilot.model.job import Cause, Grant, Job, JobSpec, Needs, Phase
 from pilot.model.orders import Kind
+from pilot.model.visit import Notice
 
 RULES = Rules("p")
 

@@ -48,10 +48,3 @@ def test_time_left() -> None:
 def test_earliest() -> None:
     assert timing.earliest(None, 3, 2) == 2
     assert timing.earliest(None) is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.25, "0.25s"), (90, "90s"), (125, "2m5s"), (5400, "1h30m"), (7200, "2h"), (3605, "1h5s")]
-)
-def test_show_duration(seconds: float, text: str) -> None:
-    assert timing.show_duration(seconds) == text

@@ -1,0 +1,23 @@
+"""A pilot's stay on a node: what it is told from outside, and what it leaves to be said."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Notice(StrEnum):
+    """What a person, a signal or the site asks of the pilot: finish and go; stop the jobs and go; go at once."""
+
+    DRAIN = "drain"
+    STOP = "stop"
+    LEAVE = "leave"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one pilot did: jobs by verdict, why it left, and for how many seconds it lived."""
+
+    pilot_id: str
+    why: str
+    seconds: float
+    verdicts: tuple[tuple[str, int], ...]
+    parked: int
