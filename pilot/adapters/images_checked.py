@@ -57,6 +57,11 @@ class Receipts:
         self._walked[str(root)] = sha256
         return Checked(sha256, "unpacked", known)
 
+    def vouch(self, path: Path, sha256: str) -> None:
+        """Notes a digest that was computed from every byte just now, by whoever made the image."""
+        key = walk_key(path) if path.is_dir() else _key(os.stat(path))
+        self._note(path, key, sha256)
+
     def forget(self, path: Path) -> None:
         """The next look reads every byte."""
         self._walked.pop(str(path), None)

@@ -72,6 +72,11 @@ def last_used(image: StoredImage) -> float:
     return 0.0
 
 
+def listed_at(image: StoredImage) -> float:
+    """When it was listed, in seconds since the epoch."""
+    return note_of(Path(image.path)).stat().st_mtime
+
+
 def _newest_first(store: Path) -> list[Path]:
     try:
         entries = [each for each in os.scandir(store) if each.name.endswith(".json") and not each.name.startswith(".")]

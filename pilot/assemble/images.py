@@ -1,12 +1,13 @@
 """The composition root of `pilot image`: store, Apptainer and builders, without the rest of the pilot."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from pilot.adapters.images_build import BuildRequest, build
 from pilot.adapters.images_gc import Marks, collect
-from pilot.adapters.images_listing import StoredImage
+from pilot.adapters.images_listing import StoredImage, listed_at
 from pilot.adapters.images_pull import PullRequest, pull
 from pilot.assemble.pilot import cache_of, images_of, runtime_of
 from pilot.config.settings import Settings
@@ -28,13 +29,25 @@ def build_image(
     """Builds a definition that ships with the pilot (by name), or one by path."""
     store = store_of(settings)
     store.mkdir(parents=True, exist_ok=True)
-    made = build(BuildRequest(image, store, _apptainer(settings), form, tuple(arguments)), progress)
-    return tuple(StoredImage(**asdict(each)) for each in made)
+    began = time.time()
+    built = build(BuildRequest(image, store, _apptainer(settings), form, tuple(arguments)), progress)
+    made = tuple(StoredImage(**asdict(each)) for each in built)
+    # What was there before is not vouched for: it may have been touched since.
+    _vouch(settings, [each for each in made if listed_at(each) >= began])
+    return made
 
 
 def pull_image(settings: Settings, reference: str, form: str, name: str, progress: Progress) -> tuple[StoredImage, ...]:
     """Brings an image from a registry or a file."""
-    return pull(PullRequest(reference, store_of(settings), _apptainer(settings), form, name), progress)
+    made = pull(PullRequest(reference, store_of(settings), _apptainer(settings), form, name), progress)
+    _vouch(settings, made)
+    return made
+
+
+def _vouch(settings: Settings, made: Iterable[StoredImage]) -> None:
+    store = images_of(settings, cache_of(settings))
+    for each in made:
+        store.vouch(each)
 
 
 def list_images(settings: Settings) -> list[StoredImage]:

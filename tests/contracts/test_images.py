@@ -256,6 +256,16 @@ def test_a_directory_is_walked_once_per_pilot(images: ImageStore, store: Path) -
     assert refusal(lambda: images.verify("ml-base"))[0] is Code.IMAGE_CORRUPT
 
 
+def test_who_made_an_image_vouches_for_it_until_it_is_touched(images: ImageStore, store: Path, tmp_path: Path) -> None:
+    packed, unpacked = keep_sif(store, "packed"), keep_directory(store, "unpacked")
+    for each in (packed, unpacked):
+        images.vouch(each)
+    assert again(tmp_path).resolve("packed", "").verified == "receipt"
+    assert again(tmp_path).resolve("unpacked", "").verified == "unpacked"
+    (Path(unpacked.path) / "lib" / "module.py").write_text("touched")
+    assert refusal(lambda: again(tmp_path).resolve("unpacked", ""))[0] is Code.IMAGE_CORRUPT
+
+
 @pytest.mark.parametrize("arch", [b"04\0", b"03\0", b"11\0"])
 def test_an_image_for_another_processor_does_not_fit(images: ImageStore, tmp_path: Path, arch: bytes) -> None:
     path = sif(tmp_path / "other.sif", arch)
