@@ -107,6 +107,64 @@ def test_a_bad_payload(rig: Rig, case: Case, image: str) -> None:
     assert [each.name for each in one.output.iterdir()] == ["logs"]
 
 
+# --- job files -------------------------------------------------------------------------------------------------------
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join(['*' + old] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+JOB_FILES = {
+    "key": (
+        "name: x\ncommand: ['true']\nenviroment: {A: b}\n",
+        "3:1: unknown key 'enviroment'; did you mean 'environment'?",
+    ),
+    "key-inside": (
+        "name: x\ncommand: ['true']\nneeds: {cpu: 1}\n",
+        "3:9: needs: unknown key 'cpu'; did you mean 'cpus'?",
+    ),
+    "type": ("name: x\ncommand: ['true']\nneeds: {cpus: many}\n", "3:15: needs.cpus: expected a whole number"),
+    "unit": ("name: x\ncommand: ['true']\nneeds: {memory: 2 parsecs}\n", "3:17: needs.memory: "),
+    "duration": ("name: x\ncommand: ['true']\nneeds: {walltime: 5 moons}\n", "3:19: needs.walltime: "),
+    "bomb": (BOMB + "name: x\ncommand: ['true']\n", ""),
+    "no-yaml": ("name: [x\ncommand: ['true']\n", "2:"),
+    "tag": ("name: !!python/object/apply:os.system ['true']\ncommand: ['true']\n", "1:7: "),
+    "binary": ("\x00\x01", ""),
+    "empty": ("", "holds no job"),
+    "list-of-none": ("[]", "holds no job"),
+    "no-command": ("name: x\n", "the key 'command' is missing"),
+    "expression": ("name: x\ncommand: ['true']\nrequirements: 'TARGET.Cpus >='\n", "3:15: requirements: "),
+    "output-up": ("name: x\ncommand: ['true']\noutputs: [{name: ../../etc/x}]\n", "3:18: outputs[0].name: "),
+    "output-absolute": ("name: x\ncommand: ['true']\noutputs: [{name: /etc/x}]\n", "3:18: outputs[0].name: "),
+    "input-up": ("name: x\ncommand: ['true']\ninputs: [{url: 'file:///a', as: ../x}]\n", "3:33: inputs[0].as: "),
+    "code-missing": ("name: x\ncommand: ['true']\ncode: [none.py]\n", "3:8: code[0]: "),
+    "two-jobs": ("[{name: x, command: ['true']}, {name: y, command: ['true']}]", "holds 2 jobs"),
+}
+
+
+@pytest.mark.parametrize("wrong", JOB_FILES)
+def test_a_bad_job_file(rig: Rig, wrong: str) -> None:
+    """One line that says what and where, no report, and nothing has been made."""
+    text, says = JOB_FILES[wrong]
+    path = rig.root / "job.yaml"
+    path.write_text(text)
+    ended = rig.pilot("run", "--job", path, "--output", rig.root / "out", "--runtime", "bare", "--format", "json")
+    assert ended.code == 65
+    assert ended.out == ""
+    assert len(ended.said) == 1
+    assert ended.said[0].startswith(f"pilot: {path}:")
+    assert says in ended.said[0]
+    assert not (rig.root / "out").exists()
+    assert ended.seconds < 10
+
+
+def test_a_job_file_that_is_not_there(rig: Rig) -> None:
+    ended = rig.pilot("run", "--job", "none.yaml", "--output", "out")
+    assert (ended.code, ended.out, ended.err) == (
+        65,
+        "",
+        "pilot: none.yaml: cannot be read: No such file or directory\n",
+    )
+
+
 # --- images ----------------------------------------------------------------------------------------------------------
 
 
