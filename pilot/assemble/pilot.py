@@ -149,11 +149,12 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Calla
     pilot_id = f"{node.host}/{os.getpid()}/{secrets.token_hex(4)}"
     log = Telemetry(places.state / "pilot.log", clock, pilot_id, settings.log_level)
     house = _house(settings, places, flat)
+    images = images_of(settings, places.cache)
     doors = Doors(
         server=server,
         runtime=runtime_of(settings, places.cache),
         launcher=launcher,
-        images=images_of(settings, places.cache),
+        images=images,
         storage={"file": FileStorage()},
         collect=Outputs(),
         unpack=unpack,
@@ -180,7 +181,7 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Calla
     crew = Crew(loop.post, _hand(staging, payloads), errands.serve)
     loop.crew = payloads.crew = crew
     launcher.attend(payloads.gone)
-    last = (server.close, pulse.close, journal.close, log.close)
+    last = (images.close, server.close, pulse.close, journal.close, log.close)
     return Pilot(loop, [errands.close, watch.close, launcher.close, lambda: crew.close(2.0), *last])
 
 
