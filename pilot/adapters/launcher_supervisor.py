@@ -148,6 +148,7 @@ class SupervisorLauncher:
         """The supervisor died: its shims stop their payloads; each end is read from what they left."""
         with self._lock:
             left = dict(self._records)
+            self._held = {}  # who adopts from now on finds what the payload itself left
         for launch, folder in left.items():
             gone = leftover.sweep(str(folder))
             ended = _exit_record(folder) or {"gone": gone, "stopped_by": "supervisor-death"}

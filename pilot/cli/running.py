@@ -125,7 +125,8 @@ class _Signals:
         self._early: list[Callable[[Pilot], None]] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        for number in (signal.SIGHUP, signal.SIGPIPE):  # a reader that is gone, of ours or of the supervisor's socket
+            signal.signal(number, signal.SIG_IGN)
         for heard, what in _HEARD.items():
             signal.signal(heard, lambda *_, what=what: self._tell(what))
 

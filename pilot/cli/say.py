@@ -1,9 +1,15 @@
 """What programs may read goes to stdout, line by line, at once."""
 
+import os
 import sys
 
 
 def say(text: str) -> None:
-    """One line on stdout."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """One line on stdout; where nobody reads any more, nothing, from now on."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # only the pilot sees it: to other commands the signal is the end
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
