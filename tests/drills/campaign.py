@@ -111,7 +111,9 @@ def _victim(chance: random.Random) -> str:
     return chance.choices([name for name, _ in _VICTIMS], [weight for _, weight in _VICTIMS])[0]
 
 
-def campaign(drill: Drill, source: Iterator[Plan], kills: int, at_once: int = AT_ONCE, fails: int = 10) -> Iterator[Result]:
+def campaign(
+    drill: Drill, source: Iterator[Plan], kills: int, at_once: int = AT_ONCE, fails: int = 10
+) -> Iterator[Result]:
     """Rounds until so many kills have struck, several at once; stops early after so many with violations."""
     struck = failed = 0
     with ThreadPoolExecutor(at_once) as pool:

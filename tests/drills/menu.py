@@ -131,8 +131,10 @@ SCENARIOS = (
     Scenario("saver", _saver),
     Scenario("told", _told, acts=(("flag-told", "usr1"),)),
     Scenario("cancelled", _cancelled, lease=3.0, acts=(("flag-cancelled", "cancel"),), payload_seconds=4.0, weight=2),
-    Scenario("preempted", _preempted, cpus=1, prefetch=1, acts=(("flag-first", "term"),), payload_seconds=3.0),
-    Scenario("parked", _parked, acts=(("parked", "open"),), payload_seconds=4.0, weight=2),
+    Scenario(
+        "preempted", _preempted, cpus=1, prefetch=1, acts=((':"event": "Arrived"*2', "term"),), payload_seconds=3.0
+    ),
+    Scenario("parked", _parked, acts=((':"phase": "parked"', "open"),), payload_seconds=4.0, weight=2),
     Scenario("directory", _boxed("dir"), runtime="apptainer", payload_seconds=2.0, weight=3),
     Scenario("sif", _boxed("sif"), runtime="apptainer", payload_seconds=2.0, weight=2),
 )

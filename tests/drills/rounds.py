@@ -228,8 +228,9 @@ class Stage:
                 time.sleep(self.plan.absent)
                 self.round.restarts[-1].restarted = time.time()
             else:
-                self.round.ended_well(child.code, str(blow))
-            if number >= len(self.plan.blows) - 1 and self.round.all_done():
+                self.round.ended_well(child.code or -(child.signal or 0), str(blow))
+            alone = number >= len(self.plan.blows) - 1 and child.signal is None
+            if alone and self.round.all_done():
                 break
         self._user.close()
 
@@ -302,10 +303,12 @@ class Stage:
                 self._do(what, child)
 
     def _triggered(self, trigger: str) -> bool:
-        if trigger == "parked":
-            log = self.state / "pilot.log"
-            return log.exists() and '"phase": "parked"' in log.read_text()
-        return (self.root / trigger).exists()
+        """A file of the round is there; or, after a colon, the pilot's log holds that text, so many times."""
+        text, _, times = trigger.partition("*")
+        if not text.startswith(":"):
+            return (self.root / trigger).exists()
+        log = self.state / "pilot.log"
+        return log.exists() and log.read_text().count(text[1:]) >= int(times or 1)
 
     def _do(self, what: str, child: Child) -> None:
         match what:
