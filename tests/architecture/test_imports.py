@@ -51,9 +51,11 @@ THIRD_PARTY = {
 AT_FIRST_USE = {"classad2", "htcondor2", "psutil", "pynvml", "requests"}
 # The one import of a door beyond the layers: a PortError is what a user is told.
 ALSO = {("cli", "ports"), ("assemble", "failpoints")}
-PURE_FORBIDDEN = frozenset(
-    ["asyncio", "ctypes", "fcntl", "glob", "io", "logging", "mmap", "multiprocessing", "os", "pathlib", "queue", "random", "secrets", "select", "selectors", "shutil", "signal", "socket", "sqlite3", "ssl", "subprocess", "sys", "tempfile", "threading", "time", "urllib", "uuid", "zoneinfo"]
-)
+PURE_FORBIDDEN = {
+    "asyncio", "ctypes", "fcntl", "glob", "io", "logging", "mmap", "multiprocessing", "os", "pathlib", "queue",
+    "random", "secrets", "select", "selectors", "shutil", "signal", "socket", "sqlite3", "ssl", "subprocess", "sys",
+    "tempfile", "threading", "time", "urllib", "uuid", "zoneinfo",
+}  # fmt: skip
 PURE_FORBIDDEN_CALLS = {"open", "print", "input", "exec", "eval", "compile", "breakpoint", "datetime.now",
                         "datetime.utcnow", "datetime.today", "date.today"}  # fmt: skip
 BY_STRING = {"__import__", "import_module", "importlib.import_module", "importlib.__import__"}
