@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pilot.failpoints import effect
 from pilot.model.faults import Code
-from pilot.ports import Final, Line
+from pilot.ports import Final, Line, Passing
 
 SCHEMA = 1
 SEGMENT_BYTES = 16_000_000  # one segment is read at every start: about 0.2 s of replay
@@ -148,7 +148,7 @@ def _locked(path: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise Final(
+        raise Passing(
             Code.SERVER_REFUSED, f"{path.parent}: another pilot uses this state directory; give another --state"
         ) from None
     return descriptor

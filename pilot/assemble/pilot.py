@@ -39,7 +39,7 @@ from pilot.shell.doors import Doors, House, sandbox_of
 from pilot.shell.errands import Errands
 from pilot.shell.loop import Loop
 from pilot.shell.payload import Payloads
-from pilot.shell.staging import Staging
+from pilot.shell.staging import Staging, remove_tree
 from pilot.shell.telemetry import Telemetry
 from pilot.shell.watch import Watch
 
@@ -88,6 +88,11 @@ class Pilot:
     def awake(self) -> None:
         """After a suspension: leases are renewed before anything is written outside."""
         self.loop.post(self.loop.revalidate)
+
+
+def clear_away(place: Path) -> None:
+    """Removes a state directory that nobody needs any more, whatever modes a payload left in it."""
+    remove_tree(place)
 
 
 def places_of(settings: Settings, state: Path) -> Places:

@@ -3,6 +3,7 @@
 from enum import IntEnum
 
 from pilot.model.faults import REGISTRY, Code, Party
+from pilot.ports import Passing, PortError
 
 
 class Exit(IntEnum):
@@ -36,7 +37,7 @@ _BY_CODE = {
     Code.SCRATCH_FULL: Exit.DISK,
     Code.STORAGE_DENIED: Exit.DENIED,
     Code.CREDENTIAL_EXPIRED: Exit.DENIED,
-    Code.SERVER_REFUSED: Exit.LATER,
+    Code.SERVER_REFUSED: Exit.CONFIGURATION,
 }
 _BY_PARTY = {
     Party.JOB: Exit.BAD_JOB,
@@ -49,6 +50,9 @@ _BY_PARTY = {
 }
 
 
-def exit_of(code: Code) -> Exit:
-    """The exit code of a command that failed with that fault."""
+def exit_of(error: PortError) -> Exit:
+    """The exit code of a command that ended so."""
+    code = error.fault.code
+    if isinstance(error, Passing) and code is Code.SERVER_REFUSED:
+        return Exit.LATER
     return _BY_CODE.get(code, _BY_PARTY[REGISTRY[code].party])

@@ -8,7 +8,7 @@ import click
 
 from pilot import __version__
 from pilot.cli.exits import Exit, Stop, exit_of
-from pilot.config.problems import ConfigProblems, JobProblems
+from pilot.config.problems import ConfigProblems, JobProblems, did_you_mean
 from pilot.ports import PortError
 
 
@@ -91,6 +91,14 @@ class _Lazy(click.Group):
         found = COMMANDS.get(cmd_name)
         return found[0]() if found else None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command, and what follows it; an unknown one ends with the nearest that there is."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """One line each, without importing any."""
         with formatter.section("Commands"):
@@ -119,7 +127,7 @@ def run(arguments: list[str]) -> int:
             "\npilot: ".join(found.lines()), Exit.BAD_JOB if isinstance(found, JobProblems) else Exit.CONFIGURATION
         )
     except PortError as error:
-        return _say(error.fault.detail or error.fault.message, exit_of(error.fault.code))
+        return _say(error.fault.detail or error.fault.message, exit_of(error))
     return code if isinstance(code, int) else 0
 
 

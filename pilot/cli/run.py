@@ -49,6 +49,6 @@ def command(
     for name in ("state", "token_file"):
         found = flags[name]
         flags[name] = found.absolute() if isinstance(found, Path) else None
-    request = Request(style, job, output, dry_run, reflect_exit_status)
+    request = Request(style, job, output, dry_run, reflect_exit_status, both=bool(job and flags["queue"]))
     settings = settings_of(flags, config)
     return run_queue(settings, request) if job is None else run_one_job(settings, request)

@@ -1,19 +1,17 @@
 """What `pilot run` does once it is asked: settings, signals, what is printed, the exit code."""
 
-import contextlib
-import hashlib
 import json
 import os
 import signal
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
 from pilot.assemble.pilot import Pilot, build_pilot, places_of
 from pilot.cli.exits import Exit, Stop
-from pilot.cli.say import say
+from pilot.cli.places import Place, made, state_for_one, state_of
+from pilot.cli.say import say, say_aside
 from pilot.config.problems import ConfigProblems
 from pilot.config.settings import Settings, load_settings
 from pilot.config.units import show_duration
@@ -34,6 +32,7 @@ class Request:
     output: Path | None
     dry_run: bool
     reflect: bool
+    both: bool = False
 
 
 def settings_of(flags: dict[str, object], config: Path | None) -> Settings:
@@ -48,66 +47,51 @@ def run_queue(settings: Settings, request: Request) -> int:
     """A pilot on a queue."""
     if not settings.queue:
         raise Stop("no queue: give --queue sqlite:PATH, set PILOT_QUEUE, or give --job FILE", Exit.CONFIGURATION)
-    state = Path(settings.state) if settings.state else _default_state(settings.queue)
-    return _go(settings, state, request)
+    return _go(settings, Place(state_of(settings), keep=True), request)
 
 
 def run_one_job(settings: Settings, request: Request) -> int:
     """One job without a queue: a queue of its own, in a place of its own, for as long as it runs."""
     if request.output is None or request.job is None:
         raise Stop("--job needs --output DIR, where its outputs land", Exit.USAGE)
+    if request.both:
+        raise Stop("--job runs one file without a queue: give either --job or --queue", Exit.USAGE)
     from pilot.cli.single import declined, enqueue
 
-    with _state_for_one(settings) as state:
-        queue = enqueue(request.job, request.output, state)
+    with state_for_one(settings) as place:
+        queue = enqueue(request.job, request.output, place.path)
+        if not request.dry_run:
+            made(request.output, "--output")
         alone = replace(settings, queue=queue, queue_name="default", max_jobs=1, idle_exit=ONE_JOB_WAITS)
-        code = _go(alone, state, request)
+        code = _go(alone, place, request)
         return code if request.dry_run else declined(queue, request.style) or code
 
 
-def _go(settings: Settings, state: Path, request: Request) -> int:
+def _go(settings: Settings, place: Place, request: Request) -> int:
     if request.dry_run:
         from pilot.assemble.dryrun import show
 
-        for line in show(settings, places_of(settings, state), request.style):
+        for line in show(settings, places_of(settings, place.path), request.style):
             say(line)
         return Exit.OK
     signals = _Signals()
     flat = request.job is not None
     printer = _Printer(request.style, flat)
-    pilot = build_pilot(settings, places_of(settings, state), flat, printer.report)
+    pilot = build_pilot(settings, places_of(settings, place.path), flat, printer.report)
     signals.attend(pilot)
     summary = pilot.run()
     printer.summary(summary)
-    return _exit_code(printer, signals.ended_by, request.reflect or flat)
+    if summary.parked:
+        place.keep = True
+        say_aside(f"outputs could not be stored and are kept: the same command with --state {place.path} tries again")
+    return _exit_code(printer, signals.ended_by, request.reflect or flat, summary.parked)
 
 
-@contextlib.contextmanager
-def _state_for_one(settings: Settings) -> Iterator[Path]:
-    if settings.state:
-        state = Path(settings.state)
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        yield state
-        return
-    with tempfile.TemporaryDirectory(prefix="pilot-job-", dir=settings.scratch or _batch_scratch()) as folder:
-        yield Path(folder)
-
-
-def _batch_scratch() -> str | None:
-    """The batch job's own scratch, where there is one."""
-    return os.environ.get("_CONDOR_SCRATCH_DIR") or os.environ.get("TMPDIR") or None
-
-
-def _default_state(queue: str) -> Path:
-    batch = os.environ.get("_CONDOR_SCRATCH_DIR")
-    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
-    name = hashlib.sha256(queue.encode()).hexdigest()[:16]
-    return Path(batch) / "pilot" if batch else Path(home) / "pilot" / name
-
-
-def _exit_code(printer: "_Printer", ended_by: list[int], reflect: bool) -> int:
+def _exit_code(printer: "_Printer", ended_by: list[int], reflect: bool, parked: int) -> int:
     if ended_by:
         return Exit.TERMINATED if ended_by[0] == signal.SIGTERM else Exit.INTERRUPTED
+    if reflect and parked:
+        return Exit.UNAVAILABLE
     if reflect and not printer.all_succeeded:
         return Exit.DISK if printer.output_existed else Exit.NOT_SUCCEEDED
     return Exit.OK

@@ -1,4 +1,4 @@
-"""What programs may read goes to stdout, line by line, at once."""
+"""What programs may read goes to stdout, line by line, at once; what is only for people goes to stderr."""
 
 import os
 import sys
@@ -13,3 +13,8 @@ def say(text: str) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
+
+
+def say_aside(text: str) -> None:
+    """One line for people, on stderr."""
+    sys.stderr.write(f"pilot: {text}\n")

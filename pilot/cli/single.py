@@ -17,7 +17,8 @@ def enqueue(file: Path, output: Path, state: Path) -> str:
     jobs = read_jobs(file)
     if len(jobs) != 1:
         raise Stop(f"{file}: holds {len(jobs)} jobs; --job runs one, `pilot queue add` takes them all", Exit.BAD_JOB)
-    _refuse_existing(jobs[0], output)
+    if not (state / "job.db").exists():  # else it has begun before, and goes on
+        _refuse_existing(jobs[0], output)
     return add_alone(jobs, state / "job.db", output.absolute().as_uri(), getuser())
 
 
