@@ -66,8 +66,12 @@ class Steps:
         _call([*PILOT, "queue", "add", "--queue", queue, job])
         _say("5/5 pilot: claims it, stages in, trains in the container, validates, stages out, reports")
         state = ["--state", str(self._scratch / "state")]
-        said = _call([*PILOT, "run", "--queue", queue, *state, "--max-jobs", "1", "--idle-exit", "5s", "--format", "json"])
-        reports = [json.loads(line) for line in said.splitlines() if '"verdict"' in line and '"pilot":' not in line[:12]]
+        said = _call(
+            [*PILOT, "run", "--queue", queue, *state, "--max-jobs", "1", "--idle-exit", "5s", "--format", "json"]
+        )
+        reports = [
+            json.loads(line) for line in said.splitlines() if '"verdict"' in line and '"pilot":' not in line[:12]
+        ]
         if not reports:
             why = _call([*PILOT, "queue", "explain", "--queue", queue, "dilepton-classifier"])
             raise Failed(f"the pilot found no job that fits this node: {why.strip()}", 71)
@@ -105,12 +109,13 @@ def _summary(report: dict, node: dict, outputs: dict, metrics: dict, target: Pat
     lines = [
         "",
         f"verdict   {report['verdict']}" + (f": {report['fault']['detail']}" if report["fault"] else ""),
-        f"node      {slot['cpus']} cores, {slot['memory_bytes'] / 2**30:.1f} GiB, {slot['scratch_bytes'] / 2**30:.0f} GiB"
-        f" scratch, {slot['microarch'] or slot['arch']}",
+        f"node      {slot['cpus']} cores, {slot['memory_bytes'] / 2**30:.1f} GiB,"
+        f" {slot['scratch_bytes'] / 2**30:.0f} GiB scratch, {slot['microarch'] or slot['arch']}",
         f"matched   {report['name']}, attempt {report['attempt']}: {len(report['share']['cpus'])} cores,"
         f" image {Path(report['image']['path']).name} ({report['image']['form']}, {report['image']['verified']})",
         f"phases    {phases}",
-        f"AUC       {metrics.get('auc', float('nan')):.3f} on {metrics.get('events', {}).get('held_out', '?')} held-out events",
+        f"AUC       {metrics.get('auc', float('nan')):.3f}"
+        f" on {metrics.get('events', {}).get('held_out', '?')} held-out events",
         f"validated {report['validated']}: the ONNX model gives the payload's own scores",
         f"outputs   {target}",
         f"picture   {outputs.get('roc.png', 'none')}",
