@@ -19,8 +19,15 @@ from pilot.supervisor.client import Client, Payload
 def payload(root: Path, name: str, *argv: str) -> Payload:
     directory = root / name
     directory.mkdir()
-    return Payload(name, argv, {"PATH": "/usr/bin:/bin"}, str(directory), str(directory),
-                   str(directory / "out"), str(directory / "err"))
+    return Payload(
+        name,
+        argv,
+        {"PATH": "/usr/bin:/bin"},
+        str(directory),
+        str(directory),
+        str(directory / "out"),
+        str(directory / "err"),
+    )
 
 
 def starts(root: Path, count: int = 10) -> float:

@@ -146,6 +146,8 @@ class Rig:
         if not (self.root / "queue.db").exists():
             made = self.pilot("queue", "init", "--queue", self.url, "--output", self.root / "out")
             assert made.code == 0, made.err
+        if not jobs:
+            return []
         added = self.pilot("queue", "add", "--queue", self.url, "--format", "json", *jobs)
         assert added.code == 0, added.err
         return [each["job_id"] for each in added.json()]

@@ -45,8 +45,15 @@ class Rig:
         directory.mkdir(exist_ok=True)
         environment = {"PATH": os.environ["PATH"], "PILOT_MARK": self.mark}
         plain: dict[str, object] = {
-            "id": name, "argv": argv, "env": environment, "cwd": str(directory), "directory": str(directory),
-            "stdout": str(directory / "out"), "stderr": str(directory / "err"), "grace": 5.0}
+            "id": name,
+            "argv": argv,
+            "env": environment,
+            "cwd": str(directory),
+            "directory": str(directory),
+            "stdout": str(directory / "out"),
+            "stderr": str(directory / "err"),
+            "grace": 5.0,
+        }
         return Payload(**(plain | fields))  # type: ignore[arg-type]
 
     def shell(self, name: str, script: str, **fields: object) -> Payload:
@@ -128,8 +135,9 @@ def pilot_process(rig: Rig, payload: Payload, window: float, waits: bool = True)
     """A pilot in a process of its own: gives its and its supervisor's number, and kills it with -9 at the end."""
     fields = {name: getattr(payload, name) for name in Payload.__slots__}
     script = PILOT.format(root=str(ROOT), state=str(rig.state), window=window, fields=fields, waits=waits)
-    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          start_new_session=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
         assert process.stdout is not None
         yield process.pid, int(process.stdout.readline())
         process.send_signal(signal.SIGKILL)

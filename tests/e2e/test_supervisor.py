@@ -64,30 +64,36 @@ def test_usage_is_counted(rig: Rig, client: Client) -> None:
 
 
 def test_the_payload_gets_what_was_said_and_nothing_else(rig: Rig, client: Client) -> None:
-    script = ("import os, signal; print(sorted(os.listdir('/proc/self/fd'))[:-1], dict(os.environ), os.getcwd(), "
-              "[n for n in signal.valid_signals() if n not in (13, 25) and signal.getsignal(n) == signal.SIG_IGN], "
-              "signal.pthread_sigmask(signal.SIG_BLOCK, []), os.getsid(0) == os.getpgid(0) == os.getpid(), "
-              "os.readlink('/proc/self/fd/0'))")
+    script = (
+        "import os, signal; print(sorted(os.listdir('/proc/self/fd'))[:-1], dict(os.environ), os.getcwd(), "
+        "[n for n in signal.valid_signals() if n not in (13, 25) and signal.getsignal(n) == signal.SIG_IGN], "
+        "signal.pthread_sigmask(signal.SIG_BLOCK, []), os.getsid(0) == os.getpgid(0) == os.getpid(), "
+        "os.readlink('/proc/self/fd/0'))"
+    )
     client.start(rig.python("a", script, env={"ONLY": "ä"}))
     assert record_of(client)["exit_code"] == 0
     said = rig.file("a", "out").read_text()
     where = rig.root / "a"
     # Python itself adds LC_CTYPE where no locale is given.
     assert said.replace(", 'LC_CTYPE': 'C.UTF-8'", "") == (
-        f"['0', '1', '2'] {{'ONLY': 'ä'}} {where} [] set() True /dev/null\n")
+        f"['0', '1', '2'] {{'ONLY': 'ä'}} {where} [] set() True /dev/null\n"
+    )
 
 
-@pytest.mark.parametrize(("fields", "number", "word"), [
-    ({"argv": ("/no/such/program",)}, errno.ENOENT, "/no/such/program"),
-    ({"argv": ("no-such-program",)}, errno.ENOENT, "no-such-program"),
-    ({"argv": ("/etc/passwd",)}, errno.EACCES, "/etc/passwd"),
-    ({"cwd": "/no/such/directory"}, errno.ENOENT, "/no/such/directory"),
-    ({"stdout": "/no/such/log"}, errno.ENOENT, "/no/such/log"),
-    ({"directory": "/no/such/place"}, errno.ENOENT, "/no/such/place"),
-    ({"directory": "relative"}, errno.EINVAL, "directory: an absolute path"),
-    ({"env": {"A=B": "c"}}, errno.EINVAL, "env: 'A=B'"),
-    ({"argv": ("/bin/true", "x" * (3 << 20))}, errno.E2BIG, "/bin/true"),
-])
+@pytest.mark.parametrize(
+    ("fields", "number", "word"),
+    [
+        ({"argv": ("/no/such/program",)}, errno.ENOENT, "/no/such/program"),
+        ({"argv": ("no-such-program",)}, errno.ENOENT, "no-such-program"),
+        ({"argv": ("/etc/passwd",)}, errno.EACCES, "/etc/passwd"),
+        ({"cwd": "/no/such/directory"}, errno.ENOENT, "/no/such/directory"),
+        ({"stdout": "/no/such/log"}, errno.ENOENT, "/no/such/log"),
+        ({"directory": "/no/such/place"}, errno.ENOENT, "/no/such/place"),
+        ({"directory": "relative"}, errno.EINVAL, "directory: an absolute path"),
+        ({"env": {"A=B": "c"}}, errno.EINVAL, "env: 'A=B'"),
+        ({"argv": ("/bin/true", "x" * (3 << 20))}, errno.E2BIG, "/bin/true"),
+    ],
+)
 def test_what_cannot_start_says_why(rig: Rig, client: Client, fields: dict, number: int, word: str) -> None:
     client.start(rig.payload("a", **{"argv": ("/bin/true",)} | fields))
     failed = wait(client, "failed", "a")
@@ -177,8 +183,10 @@ def test_a_payload_that_stopped_itself_can_be_stopped(rig: Rig, client: Client) 
 
 
 def test_signal_reaches_the_group_or_the_main_process(rig: Rig, client: Client) -> None:
-    script = "trap 'echo main' USR1; (trap 'echo child; exit' USR1; echo c; while :; do sleep 0.05; done) & " \
-             "echo m; while :; do sleep 0.05; done"
+    script = (
+        "trap 'echo main' USR1; (trap 'echo child; exit' USR1; echo c; while :; do sleep 0.05; done) & "
+        "echo m; while :; do sleep 0.05; done"
+    )
     for name, group, said in (("a", True, {"main", "child"}), ("b", False, {"main"})):
         out = rig.file(name, "out")
         client.start(rig.shell(name, script, group=group))
@@ -204,12 +212,15 @@ os.wait()
 """
 
 
-@pytest.mark.parametrize("habit", [
-    "pass",
-    "import signal; [signal.signal(n, signal.SIG_IGN) for n in (1, 2, 15)]",
-    "[os.close(n) for n in (1, 2)]",
-    "os.environ.clear(); os.execve('/bin/sleep', ['sleep', '600'], {})",
-])
+@pytest.mark.parametrize(
+    "habit",
+    [
+        "pass",
+        "import signal; [signal.signal(n, signal.SIG_IGN) for n in (1, 2, 15)]",
+        "[os.close(n) for n in (1, 2)]",
+        "os.environ.clear(); os.execve('/bin/sleep', ['sleep', '600'], {})",
+    ],
+)
 def test_a_daemon_does_not_outlive_its_payload(rig: Rig, client: Client, habit: str) -> None:
     client.start(rig.python("a", DAEMON.format(habit=habit, then="time.sleep(0.2)")))
     record = record_of(client)
@@ -227,8 +238,10 @@ def test_a_daemon_does_not_outlive_a_stop(rig: Rig, client: Client) -> None:
 
 
 def test_a_process_that_runs_away_by_forking_is_caught(rig: Rig, client: Client) -> None:
-    runaway = "import os, time\nif os.fork() == 0:\n os.setsid()\n end = time.time() + 20\n" \
-              " while time.time() < end:\n  if os.fork(): os._exit(0)\n os._exit(0)\ntime.sleep(0.3)"
+    runaway = (
+        "import os, time\nif os.fork() == 0:\n os.setsid()\n end = time.time() + 20\n"
+        " while time.time() < end:\n  if os.fork(): os._exit(0)\n os._exit(0)\ntime.sleep(0.3)"
+    )
     client.start(rig.python("a", runaway))
     assert record_of(client)["gone"] is True
 

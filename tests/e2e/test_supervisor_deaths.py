@@ -191,8 +191,16 @@ def test_all_keepers_die_and_the_next_pilot_sweeps(rig: Rig, detached: bool) -> 
 
 def test_leftover_spares_a_stranger_with_the_same_number(rig: Rig) -> None:
     with subprocess.Popen(["/bin/sleep", "60"], start_new_session=True) as stranger:
-        started = {"pid": stranger.pid, "session": stranger.pid, "start_time": procs.look(stranger.pid).started - 1,
-                   "boot_id": procs.boot_id(), "shim_pid": stranger.pid, "shim_start_time": 1, "grace": 1, "mark": ""}
+        started = {
+            "pid": stranger.pid,
+            "session": stranger.pid,
+            "start_time": procs.look(stranger.pid).started - 1,
+            "boot_id": procs.boot_id(),
+            "shim_pid": stranger.pid,
+            "shim_start_time": 1,
+            "grace": 1,
+            "mark": "",
+        }
         (rig.root / "started.json").write_text(json.dumps(started))
         assert leftover.sweep(str(rig.root)) is True
         right = started | {"start_time": started["start_time"] + 1}
@@ -306,10 +314,18 @@ def test_junk_ends_one_connection_and_not_the_supervisor(rig: Rig, noise: bytes)
     assert record_of(client, "a")["exit_code"] == 0
 
 
-@pytest.mark.parametrize("order", [
-    {"verb": "dance"}, {}, {"verb": ["list"]}, {"verb": "signal", "id": "a", "number": 4711},
-    {"verb": "hello", "adopt_window": -1}, {"verb": "forget", "id": "a"}, {"verb": "stop", "id": "a", "grace": "now"},
-])
+@pytest.mark.parametrize(
+    "order",
+    [
+        {"verb": "dance"},
+        {},
+        {"verb": ["list"]},
+        {"verb": "signal", "id": "a", "number": 4711},
+        {"verb": "hello", "adopt_window": -1},
+        {"verb": "forget", "id": "a"},
+        {"verb": "stop", "id": "a", "grace": "now"},
+    ],
+)
 def test_an_order_that_makes_no_sense_is_refused(rig: Rig, order: dict) -> None:
     client = rig.launch()
     client.start(rig.shell("a", READY))
@@ -324,13 +340,21 @@ def test_another_user_is_not_heard(rig: Rig) -> None:
     if os.getuid() != 0:
         pytest.skip("issue 2: only root can become another user here; mode 0600 covers the rest")
     client = rig.launch()
-    script = "import os, socket, sys; s = socket.socket(socket.AF_UNIX); os.chdir(sys.argv[1]); " \
-             "os.setegid(65534); os.seteuid(65534); s.connect('supervisor.sock'); print(s.recv(10))"
+    script = (
+        "import os, socket, sys; s = socket.socket(socket.AF_UNIX); os.chdir(sys.argv[1]); "
+        "os.setegid(65534); os.seteuid(65534); s.connect('supervisor.sock'); print(s.recv(10))"
+    )
     for path in (rig.state, *rig.state.parents[:3]):
         path.chmod(0o755)
     (rig.state / "supervisor.sock").chmod(0o666)
-    done = subprocess.run([sys.executable, "-c", script, str(rig.state)], cwd=ROOT, capture_output=True, text=True,
-                          timeout=20, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(rig.state)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
     assert done.stdout in ("b''\n", "")
     assert "Error" in done.stderr or done.stdout == "b''\n"
     client.start(rig.payload("a", "/bin/true"))
