@@ -72,7 +72,18 @@ class Round:
 
 def check(round_: Round) -> list[str]:
     """Everything that is wrong, one line each."""
-    checks = (_queue, _jobs, _one_result, _nothing_taken_back, _settled_soon, _started_once, _journal, _words, _left)
+    checks = (
+        _queue,
+        _jobs,
+        _one_result,
+        _whole,
+        _nothing_taken_back,
+        _settled_soon,
+        _started_once,
+        _journal,
+        _words,
+        _left,
+    )
     return [*round_.problems, *(line for each in checks for line in each(round_))]
 
 
@@ -146,6 +157,15 @@ def _bytes(label: str, place: Path, told: dict[str, Any], expected: bytes) -> It
         yield f"{label}: {place} holds {data[:60]!r}, expected {expected!r}"
 
 
+def _whole(round_: Round) -> Iterator[str]:
+    """Whoever stored it, and whatever became of that attempt: what has a name in the store is whole."""
+    for job, expected in round_.expected.items():
+        for name, data in expected.outputs.items():
+            for place in (round_.root / expected.base / job).glob(f"*/{name}"):
+                if place.read_bytes() != data:
+                    yield f"{place}: holds {place.read_bytes()[:60]!r}, expected {data!r}"
+
+
 def _nothing_taken_back(round_: Round) -> Iterator[str]:
     now = frozenset((job, number, body) for job, number, body, _ in round_.reports())
     for restart in round_.restarts:
@@ -179,12 +199,12 @@ def _started_once(round_: Round) -> Iterator[str]:
 
 
 def _journal(round_: Round) -> Iterator[str]:
-    for segment in sorted((round_.state / "journal").glob("*.jsonl")):
+    for segment in sorted(round_.root.glob("*state/journal/*.jsonl")):
         lines = segment.read_bytes().rstrip(b"\0").splitlines(keepends=True)  # room that is held is empty bytes
         good = [_is_whole(line) for line in lines]
         if not all(good[:-1]):
             yield f"{segment}: a line that is not the last is damaged"
-    for part in (round_.state / "journal").glob("*.part"):
+    for part in round_.root.glob("*state/journal/*.part"):
         yield f"{part}: left over"
 
 
@@ -207,8 +227,7 @@ def _left(round_: Round) -> Iterator[str]:
     yield from (f"a process was left: {each}" for each in left)
     if str(round_.root) in Path("/proc/self/mountinfo").read_text():
         yield "a mount was left"
-    jobs = round_.state / "scratch" / "jobs"
-    yield from (f"a sandbox was left: {each}" for each in (jobs.iterdir() if jobs.exists() else ()))
+    yield from (f"a sandbox was left: {each}" for each in round_.root.glob("*state/scratch/jobs/*"))
 
 
 def processes_of(root: Path) -> list[str]:

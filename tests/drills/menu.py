@@ -50,6 +50,8 @@ class Scenario:
     grace: float = 1.0
     acts: tuple[tuple[str, str], ...] = ()
     payload_seconds: float = 1.0
+    adopt_window: float = 3.0
+    usurped: bool = False  # the killed pilot stays away until another one has done its jobs
     weight: int = 4
 
 
@@ -125,6 +127,8 @@ def _boxed(form: str) -> Callable[[Path], list[tuple[Submission, Expected]]]:
     return make
 
 
+# A pilot that does not come back, until it is too late: not drawn by chance, since it must wait for a lease to end.
+USURPED = Scenario("usurped", lambda root: _preempted(root)[:1], lease=1.0, adopt_window=0.3, grace=0.5, usurped=True)
 SCENARIOS = (
     Scenario("plain", _plain, weight=6),
     Scenario("checked", _checked, weight=6),

@@ -19,13 +19,14 @@ from pilot.queue.settings import write_settings
 from pilot.queue.store import create_store, open_store
 from pilot.queue.users import LocalQueue
 from tests.drills.arms import kill_supervisors
-from tests.drills.checker import Restart, Round, check
+from tests.drills.checker import Restart, Round, check, processes_of
 from tests.drills.menu import Scenario
 from tests.sandboxes import TREE, apptainer_cache
 
 LOOK_SECONDS = 0.005
 PILOT_SECONDS = 40.0  # a pilot that has not ended by itself by then hangs
 MOST_PILOTS = 4
+GONE_SECONDS = 0.5  # beyond window and grace
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,6 @@ class Plan:
     mistake: str = ""
     real: bool = False  # a pilot as a process of its own from the first line on, not by fork
     census: Path | None = None
-    absent: float = 0.0  # seconds until the next pilot comes
 
     def __str__(self) -> str:
         return f"{self.scenario.name}: {', '.join(map(str, self.blows)) or 'nothing'}" + f" {self.mistake}".rstrip()
@@ -221,11 +221,12 @@ class Stage:
         for number in range(MOST_PILOTS + len(self.plan.blows)):
             blow = self.plan.blows[number] if number < len(self.plan.blows) else Blow()
             began = time.time()
-            child = self._run(blow, number)
+            child = self._run(blow, number > len(self.plan.blows))
             result.struck += child.signal == signal.SIGKILL or "supervisor" in str(blow)
             if child.signal == signal.SIGKILL:
                 self.round.restarts.append(Restart(began, *self.round.snapshot()))
-                time.sleep(self.plan.absent)
+                if self.plan.scenario.usurped:
+                    self._usurp()
                 self.round.restarts[-1].restarted = time.time()
             else:
                 self.round.ended_well(child.code or -(child.signal or 0), str(blow))
@@ -233,6 +234,17 @@ class Stage:
             if alone and self.round.all_done():
                 break
         self._user.close()
+
+    def _usurp(self) -> None:
+        """The dead pilot's payload ends by itself; then the lease ends, and another pilot does the job."""
+        scenario = self.plan.scenario
+        deadline = time.monotonic() + scenario.adopt_window + scenario.grace + GONE_SECONDS
+        while (left := processes_of(self.root)) and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+        self.round.problems += [f"outlived its pilot: {each}" for each in left]
+        own, self.state = self.state, self.root / "other-state"
+        self._run(Blow(), patient=True)
+        self.state = own
 
     def clear(self) -> None:
         """Nothing of ours is running afterwards, whatever went wrong."""
@@ -242,8 +254,8 @@ class Stage:
             if isinstance(child, RealChild):
                 child.process.wait(30)
 
-    def _run(self, blow: Blow, number: int) -> Child:
-        child = self._bear(blow, number > len(self.plan.blows))
+    def _run(self, blow: Blow, patient: bool) -> Child:
+        child = self._bear(blow, patient)
         self._children.append(child)
         began = time.monotonic()
         while not self._over(child):
@@ -291,7 +303,11 @@ class Stage:
         scenario = self.plan.scenario
         own = {name: os.environ[name] for name in ("PATH", "PILOT_APPTAINER") if name in os.environ}
         places = {"HOME": str(self.root), "TMPDIR": str(self.root), "PILOT_CACHE": str(self.root / "cache")}
-        told = {"PILOT_CPUS": str(scenario.cpus), "PILOT_GRACE": f"{scenario.grace:g}", "PILOT_ADOPT_WINDOW": "3"}
+        told = {
+            "PILOT_CPUS": str(scenario.cpus),
+            "PILOT_GRACE": f"{scenario.grace:g}",
+            "PILOT_ADOPT_WINDOW": f"{scenario.adopt_window:g}",
+        }
         own |= {"PILOT_IDLE_EXIT": "2" if patient else "0.15", "PILOT_TRACEBACK": "1"}
         return {**own, **places, **told}
 
