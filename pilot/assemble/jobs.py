@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pilot.adapters.journal_file import read_segment, segments
 from pilot.assemble.queue import open_queue
@@ -60,15 +60,19 @@ def _stored_log(job: str, queue: str, which: str) -> Path | None:
 
 
 def _sandboxes(state: Path, job: str) -> list[Path]:
-    """The job's sandboxes, the newest first: those at work, then those kept after a failure."""
-    name = quote(job, safe="")
-    found = [
-        each
-        for place in ("jobs", "kept")
-        for each in (state / "scratch" / place).glob(f"{name}.*")
-        if each.name.removeprefix(f"{name}.").isdigit()
-    ]
-    return sorted(found, key=lambda each: (each.parent.name == "jobs", int(each.suffix[1:])), reverse=True)
+    """The job's sandboxes, by its id or name, the newest first: those at work, then those kept after a failure."""
+    places = [each for place in ("jobs", "kept") for each in (state / "scratch" / place).glob("*.*")]
+    attempts = [each for each in places if each.suffix[1:].isdigit()]
+    found = [each for each in attempts if job in (unquote(each.stem), _name_in(each))]
+    return sorted(found, key=lambda each: (each.parent.name == "jobs", each.stat().st_mtime), reverse=True)
+
+
+def _name_in(sandbox: Path) -> str:
+    """The name of the job that it was made for; "" before the payload was started."""
+    try:
+        return str(json.loads((sandbox / "pilot" / "contract.json").read_text(encoding="utf-8"))["name"])
+    except (OSError, ValueError, KeyError):
+        return ""
 
 
 def cancel(job: str, queue: str) -> str:

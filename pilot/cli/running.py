@@ -175,4 +175,11 @@ def _line(report: Report) -> str:
     if report.fault is None or report.verdict is Verdict.SUCCEEDED:
         return f"{report.verdict}: {where}: {len(report.outputs)} outputs, {report.seconds.running:.2f}s running"
     said = (report.fault.detail or report.fault.message).strip().splitlines()[-1]  # of a traceback, the end
-    return f"{report.verdict}: {where}: {report.fault.code}: {said}; whose: {report.fault.party}; {report.fault.remedy}"
+    whose = f"whose: {report.fault.party}; {report.fault.remedy}"
+    return f"{report.verdict}: {where}: {report.fault.code}: {said}; {whose}{_logs(report)}"
+
+
+def _logs(report: Report) -> str:
+    """Where to read on, for a person: all logs of a job lie in one directory."""
+    stored = report.logs.stderr or report.logs.stdout or report.logs.pilot
+    return f"; logs: {stored.removeprefix('file://').rpartition('/')[0]}" if stored else ""

@@ -12,6 +12,11 @@ def probed(steward: Steward) -> Steward:
     return replace(steward, stage=Stage.OPEN) if steward.stage is Stage.PROBING else steward
 
 
+def recovered(steward: Steward, jobs: int) -> Steward:
+    """So many jobs were taken over from an earlier pilot of this state: they count as claimed."""
+    return replace(steward, claimed=jobs)
+
+
 def notice(steward: Steward, what: Notice) -> Steward:
     """A signal or an order from outside; a second *stop* means *leave*, and nothing takes a notice back."""
     heard = Notice.LEAVE if steward.notice is what is Notice.STOP else what

@@ -48,11 +48,11 @@ class Alarms:
         """A job entered a phase; `walltime` in seconds, 0 = none."""
         match job.phase:
             case Phase.RUNNING:
-                self._walltime(job.key, walltime)
+                self._walltime(job.key, walltime, Cause.TIME_UP)
                 self._checkpoints(job)
             case Phase.VALIDATING:
-                self._walltime(job.key, VALIDATE_SECONDS)
-            case Phase.STOPPING:
+                self._walltime(job.key, VALIDATE_SECONDS, Cause.LIMIT)
+            case Phase.STOPPING | Phase.STAGING_OUT:
                 self._timers.cancel(f"{job.key}:walltime")
             case Phase.PARKED:
                 self._parked(job.key)
@@ -83,10 +83,10 @@ class Alarms:
         else:
             self._timers.set(f"{key}:report", self._now() + pause, submit)
 
-    def _walltime(self, key: str, seconds: float) -> None:
+    def _walltime(self, key: str, seconds: float, cause: Cause) -> None:
         if seconds:
-            due = fault(Code.PAYLOAD_WALLTIME, f"{seconds:g} s")
-            self._timers.set(f"{key}:walltime", self._now() + seconds, lambda: self._apply(End(key, Cause.LIMIT, due)))
+            end = End(key, cause, fault(Code.PAYLOAD_WALLTIME, f"{seconds:g} s"))
+            self._timers.set(f"{key}:walltime", self._now() + seconds, lambda: self._apply(end))
 
     def _checkpoints(self, job: Job) -> None:
         if job.spec.checkpoint_interval:

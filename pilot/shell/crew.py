@@ -13,7 +13,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 
 from pilot.core.reporting import Dossier
@@ -87,12 +87,15 @@ class Crew:
         """Runs one look at an empty queue, which may last, in its own lane."""
         self._looks.put(action)
 
-    def conclude(self, key: str, ticket: int, action: Callable[[], Fact]) -> None:
-        """Posts the answer of an order whose end came later, made by `action`, guarded like any other."""
+    def conclude(self, key: str, ticket: int, gone: bool, action: Callable[[], Fact]) -> None:
+        """Posts the answer of an order whose end came later, made by `action`, guarded like any other.
+
+        `gone` says whether the payload's processes are: that stays true whatever befalls the reading of its ending.
+        """
         with self._lock:
             task = self._tasks.get((key, ticket))
         if task is not None:
-            self._work.put(lambda: self._conclude(task, action))
+            self._work.put(lambda: self._conclude(task, gone, action))
 
     def forget(self, key: str, ticket: int) -> None:
         """The loop answered that order itself (its deadline passed): a replacement takes the hung thread's place."""
@@ -202,8 +205,10 @@ class Crew:
         if fact is not None:
             self._answer(task, fact)
 
-    def _conclude(self, task: Task, action: Callable[[], Fact]) -> None:
+    def _conclude(self, task: Task, gone: bool, action: Callable[[], Fact]) -> None:
         fact = self._guarded(task, lambda _: action())
+        if isinstance(fact, Broke):
+            fact = replace(fact, gone=gone)
         if fact is not None:
             self._answer(task, fact)
 

@@ -318,6 +318,9 @@ class Loop:
             self._hold_again(key, held)
         if self._held:
             self._desk.ears.on_event("recovering", {"jobs": len(self._held)})
+            self._steward = hearing.recovered(
+                self._steward, sum(each.job.grant is not None for each in self._held.values())
+            )
             self._beat(adopting=True)
 
     def _hold_again(self, key: str, held: Held) -> None:

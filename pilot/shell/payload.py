@@ -9,7 +9,7 @@ from pilot.model.facts import Broke, Exited, Fact, Saved, Stopped, Validated
 from pilot.model.faults import Code, fault
 from pilot.model.job import Job
 from pilot.model.report import Isolation
-from pilot.ports import Abandoned, Gone, Launch, PortError, RunPlan, RunRequest, Sandbox
+from pilot.ports import Abandoned, Final, Gone, Launch, PortError, RunPlan, RunRequest, Sandbox
 from pilot.shell import contract
 from pilot.shell.crew import Crew, Task
 from pilot.shell.doors import Doors, House, granted, launch_of, sandbox_of
@@ -64,9 +64,12 @@ class Payloads:
             self._begin(task, "validate", task.job.spec.validate)
 
     def adopt(self, task: Task) -> None:
-        """Waits for a payload that an earlier pilot started; one that was never started is started now."""
-        if not self._adopted(task, "run"):
-            self._begin(task, "run", task.job.spec.command)
+        """Waits for a payload that an earlier pilot started; one that was never started is started now, if it may."""
+        if self._adopted(task, "run"):
+            return
+        if task.job.phase == "stopping":
+            raise Final(Code.PILOT_RESTARTED, "the payload was never started, and is not wanted any more")
+        self._begin(task, "run", task.job.spec.command)
 
     def checkpoint(self, task: Task) -> Saved:
         """Tells the payload to save; waits for a new generation where it writes any."""
@@ -105,7 +108,7 @@ class Payloads:
             self._ended.notify_all()
         if waiting is not None and self.crew is not None:
             order = waiting.task.order
-            self.crew.conclude(order.key, order.ticket, lambda: self._ending(waiting, gone))
+            self.crew.conclude(order.key, order.ticket, gone.gone, lambda: self._ending(waiting, gone))
 
     def _ending(self, waiting: _Waiting, gone: Gone) -> Fact:
         order, job = waiting.task.order, waiting.task.job

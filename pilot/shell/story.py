@@ -74,6 +74,5 @@ def folded(before: Held | None, line: Line) -> Held:
     """A job after one more line of the journal."""
     if line.fact.get("is") == SNAPSHOT:
         return Held(from_plain(Job, line.fact["job"]), from_plain(Dossier, line.fact["dossier"]))
-    fresh = before is None or is_over(before.job)  # a claim whose answer was lost is asked again under its old id
-    start = Held(Job(line.key), Dossier(since=line.mono)) if fresh or before is None else before
+    start = before or Held(Job(line.key), Dossier(since=line.mono))
     return step(start, fact_of(line), line.wall, line.mono)[0]

@@ -127,12 +127,22 @@ class Client:
 
     def start(self, payload: Payload) -> None:
         """Answered by `started` and later `exited`, or by `failed`."""
-        self._order({
-            "verb": "start", "id": payload.id, "argv": list(payload.argv), "env": dict(payload.env),
-            "cwd": payload.cwd, "directory": payload.directory, "stdout": payload.stdout, "stderr": payload.stderr,
-            "head_bytes": payload.head_bytes, "tail_bytes": payload.tail_bytes, "grace": payload.grace,
-            "group": payload.group,
-        })
+        self._order(
+            {
+                "verb": "start",
+                "id": payload.id,
+                "argv": list(payload.argv),
+                "env": dict(payload.env),
+                "cwd": payload.cwd,
+                "directory": payload.directory,
+                "stdout": payload.stdout,
+                "stderr": payload.stderr,
+                "head_bytes": payload.head_bytes,
+                "tail_bytes": payload.tail_bytes,
+                "grace": payload.grace,
+                "group": payload.group,
+            }
+        )
 
     def stop(self, payload: str, grace: float) -> None:
         """TERM, after `grace` seconds KILL, and the sweep; answered by `exited` (again, if it has ended already)."""

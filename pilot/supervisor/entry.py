@@ -18,8 +18,18 @@ _FOREVER = float("inf")
 class Entry:
     """Kept from `start` until `forget`; its shim's death makes its payload the supervisor's own orphan."""
 
-    __slots__ = ("began_s", "created", "link", "order", "orphaned_until_s", "result", "shim", "started", "status",
-                 "stopped_by")
+    __slots__ = (
+        "began_s",
+        "created",
+        "link",
+        "order",
+        "orphaned_until_s",
+        "result",
+        "shim",
+        "started",
+        "status",
+        "stopped_by",
+    )
 
     def __init__(self, order: Order, shim: int, link: Link) -> None:
         self.order = order
@@ -65,11 +75,22 @@ class Entry:
         """Makes and writes the record that the shim could not; returns the event."""
         code, number = record.decode_status(self.status) if self.status >= 0 else (None, None)
         self.result = {
-            "exit_code": code, "signal": number, "started": self.created, "ended": time.time(),
-            "seconds": time.monotonic() - self.began_s, "user_seconds": None, "system_seconds": None,
-            "max_rss_bytes": None, "io_read_bytes": None, "io_write_bytes": None,
-            "stdout_bytes": None, "stdout_dropped_bytes": None, "stderr_bytes": None, "stderr_dropped_bytes": None,
-            "gone": gone, "stopped_by": "shim-death",
+            "exit_code": code,
+            "signal": number,
+            "started": self.created,
+            "ended": time.time(),
+            "seconds": time.monotonic() - self.began_s,
+            "user_seconds": None,
+            "system_seconds": None,
+            "max_rss_bytes": None,
+            "io_read_bytes": None,
+            "io_write_bytes": None,
+            "stdout_bytes": None,
+            "stdout_dropped_bytes": None,
+            "stderr_bytes": None,
+            "stderr_dropped_bytes": None,
+            "gone": gone,
+            "stopped_by": "shim-death",
         }
         with Quietly(OSError):
             record.write_at(self.order.directory, record.EXIT, self.result)

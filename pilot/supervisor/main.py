@@ -25,8 +25,15 @@ def main() -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         with Quietly(OSError):  # a pilot that has died meanwhile
-            pilot.send(line({"event": "refused", "message": f"no supervisor in {state}: {reason}",
-                             "taken": isinstance(error, Taken)}))
+            pilot.send(
+                line(
+                    {
+                        "event": "refused",
+                        "message": f"no supervisor in {state}: {reason}",
+                        "taken": isinstance(error, Taken),
+                    }
+                )
+            )
         return
     os.chdir("/")
     supervisor = Supervisor(listener, float(window))

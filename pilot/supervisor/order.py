@@ -10,8 +10,19 @@ if TYPE_CHECKING:
 class Order:
     """One payload to be started (a plain class: `dataclasses` would cost this process 10 ms)."""
 
-    __slots__ = ("argv", "cwd", "directory", "env", "grace", "group", "head_bytes", "payload", "stderr", "stdout",
-                 "tail_bytes")
+    __slots__ = (
+        "argv",
+        "cwd",
+        "directory",
+        "env",
+        "grace",
+        "group",
+        "head_bytes",
+        "payload",
+        "stderr",
+        "stdout",
+        "tail_bytes",
+    )
 
     def __init__(self, message: Message) -> None:
         self.payload = _text(message, "id")

@@ -45,8 +45,13 @@ class Supervisor:
         self.fleet = Fleet(self.reactor, self._tell)
         self.reactor.watch(listener.fileno(), lambda: self._admit(listener))
         self.verbs: dict[object, Callable[[Link, Message], None]] = {
-            "hello": self._hello, "start": self._start, "stop": self._stop, "signal": self._signal,
-            "list": self._list, "forget": self._forget, "leave": self._leave,
+            "hello": self._hello,
+            "start": self._start,
+            "stop": self._stop,
+            "signal": self._signal,
+            "list": self._list,
+            "forget": self._forget,
+            "leave": self._leave,
         }
 
     def run(self) -> None:

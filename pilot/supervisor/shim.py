@@ -67,8 +67,23 @@ def failed(payload: str, number: int, message: str) -> Message:
 class Shim:
     """One payload, from fork to record."""
 
-    __slots__ = ("account", "deadline", "directory", "ended", "handlers", "killed", "link", "main", "order",
-                 "poll", "refusal", "status", "stopped_by", "streams", "wake")
+    __slots__ = (
+        "account",
+        "deadline",
+        "directory",
+        "ended",
+        "handlers",
+        "killed",
+        "link",
+        "main",
+        "order",
+        "poll",
+        "refusal",
+        "status",
+        "stopped_by",
+        "streams",
+        "wake",
+    )
 
     def __init__(self, order: Order, link: Link, origin: launch.Origin) -> None:
         self.order = order
@@ -132,8 +147,15 @@ class Shim:
         self.refusal = os.read(self.status, 4096)
         self.unwatch(self.status)
         if not self.refusal:
-            self.link.send({"event": "started", "id": self.order.payload, "pid": self.main, "session": self.main,
-                            "start_time": look(self.main).started})
+            self.link.send(
+                {
+                    "event": "started",
+                    "id": self.order.payload,
+                    "pid": self.main,
+                    "session": self.main,
+                    "start_time": look(self.main).started,
+                }
+            )
 
     def _child_news(self) -> None:
         with Quietly(BlockingIOError):

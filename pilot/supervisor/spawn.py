@@ -31,8 +31,13 @@ def spawn(place: Place, adopt_window: float) -> tuple[socket.socket, int]:
         arguments = [state, str(adopt_window), str(theirs.fileno())]
         log = os.open(os.path.join(state, LOG), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         try:
-            child = os.posix_spawn(sys.executable, [*_command(), *arguments], _environment(), setsigmask=(),
-                                   file_actions=_standard_streams(log))
+            child = os.posix_spawn(
+                sys.executable,
+                [*_command(), *arguments],
+                _environment(),
+                setsigmask=(),
+                file_actions=_standard_streams(log),
+            )
         finally:
             os.close(log)
     return ours, child

@@ -22,8 +22,9 @@ class Streams:
 
     __slots__ = ("err", "far_ends", "out", "sinks", "unwatch")
 
-    def __init__(self, order: Order, watch: Callable[[int, Callable[[], None]], None],
-                 unwatch: Callable[[int], None]) -> None:
+    def __init__(
+        self, order: Order, watch: Callable[[int, Callable[[], None]], None], unwatch: Callable[[int], None]
+    ) -> None:
         self.unwatch = unwatch
         self.sinks: dict[int, Sink] = {}
         self.out = Sink(order.stdout, order.head_bytes, order.tail_bytes)

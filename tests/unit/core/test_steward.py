@@ -219,3 +219,8 @@ def test_the_tally_of_jobs() -> None:
         Job("g", Phase.CLOSED, grant),
     )
     assert tally(jobs, 5) == Tally(5, 6, 2, ("a",), 4, 1, tainted=True)
+
+
+def test_jobs_of_an_earlier_pilot_count_as_claimed() -> None:
+    steward = hearing.recovered(Steward(Rules("p", max_jobs=1)), 1)
+    assert steward.claimed == 1
