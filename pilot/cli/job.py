@@ -94,7 +94,7 @@ def _write(said: bytes) -> None:
 def _state(state: Path | None) -> Path:
     if state is None:
         raise Stop("which pilot's? give --state DIR, its state directory", Exit.USAGE)
-    return state
+    return state.absolute()  # commands are run in the job's own directory
 
 
 def _queue(queue: str | None) -> str:
