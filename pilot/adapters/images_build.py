@@ -10,9 +10,10 @@ import platform
 import re
 import shutil
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from pilot.adapters.images_listing import DIRECTORY, SIF, StoredImage, listed, write
 from pilot.adapters.images_manifest import bytes_below, digest, file_sha256, manifest
 from pilot.adapters.images_recipe import Arguments, Recipe, read
 from pilot.adapters.images_tools import BASE, Progress, Site, apptainer, lock, own_all, remove, run, workplace
@@ -22,7 +23,6 @@ SHIPPED = Path(__file__).parents[2] / "containers"
 BASE_SECONDS = 300.0
 _TRANSPORT = re.compile(r"(oci|oci-archive|docker-archive):/|[a-z]+://")
 GLIBC_OF_BOOKWORM = 36  # 2.36: the newest manylinux tag that the image's C library can run
-SIF, DIRECTORY = "sif", "directory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +36,7 @@ class BuildRequest:
     arguments: Arguments = ()
 
 
-@dataclass(frozen=True, slots=True)
-class BuiltImage:
-    """One image of the store in one form; a directory's digest is that of its manifest."""
-
-    name: str
-    path: str
-    sha256: str
-    form: str
-    bytes: int
-    labels: dict[str, str] = field(default_factory=dict)
-    recipe: str = ""
-
-
-def build(request: BuildRequest, progress: Progress) -> tuple[BuiltImage, ...]:
+def build(request: BuildRequest, progress: Progress) -> tuple[StoredImage, ...]:
     """The image in the form or forms asked for; what is there already from the same recipe is not built again."""
     recipe = read(request.image, SHIPPED, request.arguments)
     parent = _parent(request, recipe, progress)
@@ -63,23 +50,17 @@ def build(request: BuildRequest, progress: Progress) -> tuple[BuiltImage, ...]:
             return _keep(site, request.form, _Made(recipe.name, digest_of_recipe, root, _labels(root)))
 
 
-def receipts(store: Path) -> tuple[BuiltImage, ...]:
-    """All images of the store, oldest first."""
-    paths = sorted(store.glob("*.json"), key=lambda path: path.stat().st_mtime)
-    return tuple(BuiltImage(**json.loads(path.read_text(encoding="utf-8"))) for path in paths)
-
-
 # --- the steps ------------------------------------------------------------------------------------------------------
 
 
-def _parent(request: BuildRequest, recipe: Recipe, progress: Progress) -> BuiltImage | None:
+def _parent(request: BuildRequest, recipe: Recipe, progress: Progress) -> StoredImage | None:
     if not recipe.parent:
         return None
     form = DIRECTORY if request.form == "auto" else request.form
     return build(BuildRequest(recipe.parent, request.store, request.apptainer, form), progress)[0]
 
 
-def _assemble(site: Site, recipe: Recipe, parent: BuiltImage | None) -> Path:
+def _assemble(site: Site, recipe: Recipe, parent: StoredImage | None) -> Path:
     wheels = _wheels(site, recipe)
     if parent:
         return _install(site, recipe, wheels, Path(parent.path))
@@ -162,7 +143,7 @@ class _Made:
     labels: dict[str, str]
 
 
-def _keep(site: Site, form: str, made: _Made) -> tuple[BuiltImage, ...]:
+def _keep(site: Site, form: str, made: _Made) -> tuple[StoredImage, ...]:
     forms = _forms(form, bytes_below(made.root), shutil.disk_usage(site.store).free)
     packed = (_keep_sif(site, made),) if SIF in forms else ()
     unpacked = (_keep_directory(site, made),) if DIRECTORY in forms else ()
@@ -178,7 +159,7 @@ def _forms(wanted: str, size_bytes: int, free_bytes: int) -> tuple[str, ...]:
     return (DIRECTORY,) if size_bytes < free_bytes / 2 else (SIF,)
 
 
-def _keep_sif(site: Site, made: _Made) -> BuiltImage:
+def _keep_sif(site: Site, made: _Made) -> StoredImage:
     site.progress(f"{made.name}: packing")
     packed = site.work / f"{made.name}.sif"
     apptainer(site, "packing", "build", "--mksquashfs-args", "-comp lz4", str(packed), made.root.name)
@@ -186,10 +167,10 @@ def _keep_sif(site: Site, made: _Made) -> BuiltImage:
     path = site.store / f"{made.name}-{sha256[:12]}.sif"
     packed.chmod(0o644)
     packed.rename(path)
-    return _receipt(BuiltImage(made.name, str(path), sha256, SIF, path.stat().st_size, made.labels, made.recipe))
+    return write(StoredImage(made.name, str(path), sha256, SIF, path.stat().st_size, made.labels, made.recipe))
 
 
-def _keep_directory(site: Site, made: _Made) -> BuiltImage:
+def _keep_directory(site: Site, made: _Made) -> StoredImage:
     site.progress(f"{made.name}: writing the manifest")
     text = manifest(made.root)
     path = site.store / f"{made.name}-{digest(text)[:12]}.dir"
@@ -197,23 +178,15 @@ def _keep_directory(site: Site, made: _Made) -> BuiltImage:
     if path.exists():
         remove(path)
     made.root.rename(path)
-    return _receipt(
-        BuiltImage(made.name, str(path), digest(text), DIRECTORY, bytes_below(path), made.labels, made.recipe)
+    return write(
+        StoredImage(made.name, str(path), digest(text), DIRECTORY, bytes_below(path), made.labels, made.recipe)
     )
 
 
-def _receipt(image: BuiltImage) -> BuiltImage:
-    path = Path(image.path)
-    fresh = path.with_suffix(".json.new")
-    fresh.write_text(json.dumps(asdict(image), indent=1) + "\n", encoding="utf-8")
-    fresh.rename(path.with_suffix(".json"))
-    return image
-
-
-def _found(request: BuildRequest, name: str, digest_of_recipe: str) -> tuple[BuiltImage, ...]:
+def _found(request: BuildRequest, name: str, digest_of_recipe: str) -> tuple[StoredImage, ...]:
     there = {
         image.form: image
-        for image in receipts(request.store)
+        for image in reversed(listed([request.store]))
         if image.name == name and image.recipe == digest_of_recipe and Path(image.path).exists()
     }
     if request.form == "auto":

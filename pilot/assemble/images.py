@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from pilot.adapters.images_build import BuildRequest, build
@@ -30,8 +29,7 @@ def build_image(
     store = store_of(settings)
     store.mkdir(parents=True, exist_ok=True)
     began = time.time()
-    built = build(BuildRequest(image, store, _apptainer(settings), form, tuple(arguments)), progress)
-    made = tuple(StoredImage(**asdict(each)) for each in built)
+    made = build(BuildRequest(image, store, _apptainer(settings), form, tuple(arguments)), progress)
     # What was there before is not vouched for: it may have been touched since.
     _vouch(settings, [each for each in made if listed_at(each) >= began])
     return made

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pilot.adapters.images_build import SHIPPED, BuildRequest, BuiltImage, _forms, build, receipts
+from pilot.adapters.images_build import SHIPPED, BuildRequest, _forms, build
+from pilot.adapters.images_listing import StoredImage, listed
 from pilot.adapters.images_manifest import digest, file_sha256, manifest
 from pilot.adapters.images_recipe import read
 from pilot.adapters.images_tools import remove
@@ -137,13 +138,13 @@ def apptainer() -> Path:
 
 
 @pytest.fixture(scope="module")
-def tiny(apptainer: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[BuiltImage, ...]]:
+def tiny(apptainer: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StoredImage, ...]]:
     store = tmp_path_factory.mktemp("store")
     yield build(BuildRequest("test-tiny", store, apptainer, "both"), lambda _: None)
     remove(store)
 
 
-def _inside(apptainer: Path, image: BuiltImage, *command: str) -> str:
+def _inside(apptainer: Path, image: StoredImage, *command: str) -> str:
     flags = ["-q", "exec", "--userns", "--containall", image.path]
     done = subprocess.run(
         [apptainer, *flags, *command], check=False, env={}, capture_output=True, text=True, timeout=60
@@ -153,7 +154,7 @@ def _inside(apptainer: Path, image: BuiltImage, *command: str) -> str:
 
 
 @pytest.mark.apptainer
-def test_both_forms_run_and_hold_the_same(apptainer: Path, tiny: tuple[BuiltImage, ...]) -> None:
+def test_both_forms_run_and_hold_the_same(apptainer: Path, tiny: tuple[StoredImage, ...]) -> None:
     directory, sif = tiny
     assert (directory.form, sif.form) == ("directory", "sif")
     for image in tiny:
@@ -165,7 +166,7 @@ def test_both_forms_run_and_hold_the_same(apptainer: Path, tiny: tuple[BuiltImag
 
 
 @pytest.mark.apptainer
-def test_nothing_of_this_machine_stays_in_the_image(tiny: tuple[BuiltImage, ...]) -> None:
+def test_nothing_of_this_machine_stays_in_the_image(tiny: tuple[StoredImage, ...]) -> None:
     directory, _ = tiny
     written = Path(directory.path).with_suffix(".manifest").read_text()
     assert "pip.conf" not in written
@@ -174,19 +175,19 @@ def test_nothing_of_this_machine_stays_in_the_image(tiny: tuple[BuiltImage, ...]
 
 
 @pytest.mark.apptainer
-def test_what_is_there_is_not_built_again(apptainer: Path, tiny: tuple[BuiltImage, ...]) -> None:
+def test_what_is_there_is_not_built_again(apptainer: Path, tiny: tuple[StoredImage, ...]) -> None:
     store = Path(tiny[0].path).parent
     said: list[str] = []
     assert build(BuildRequest("test-tiny", store, apptainer, "both"), said.append) == tiny
     assert build(BuildRequest("test-tiny", store, apptainer), said.append) == tiny[:1]
     assert said == []
-    assert sorted(image.form for image in receipts(store)) == ["directory", "sif"]
+    assert sorted(image.form for image in listed([store])) == ["directory", "sif"]
 
 
 @pytest.mark.apptainer
 @pytest.mark.parametrize(("section", "told"), [("%post\n    exit 3\n", "%post"), ("%test\n    false\n", "%test")])
 def test_a_failed_build_leaves_one_line_and_nothing_else(
-    apptainer: Path, tiny: tuple[BuiltImage, ...], tmp_path: Path, section: str, told: str
+    apptainer: Path, tiny: tuple[StoredImage, ...], tmp_path: Path, section: str, told: str
 ) -> None:
     store = Path(tiny[0].path).parent
     bad = tmp_path / "bad.def"
@@ -203,7 +204,7 @@ def test_a_failed_build_leaves_one_line_and_nothing_else(
 
 @pytest.mark.apptainer
 def test_a_killed_build_leaves_no_process_and_the_next_one_cleans_up(
-    apptainer: Path, tiny: tuple[BuiltImage, ...], tmp_path: Path
+    apptainer: Path, tiny: tuple[StoredImage, ...], tmp_path: Path
 ) -> None:
     store = Path(tiny[0].path).parent
     slow = tmp_path / "slow.def"
@@ -227,7 +228,7 @@ def test_a_killed_build_leaves_no_process_and_the_next_one_cleans_up(
 
 @pytest.mark.apptainer
 def test_a_docker_base_serves_where_one_can_be_had(
-    apptainer: Path, tiny: tuple[BuiltImage, ...], tmp_path: Path
+    apptainer: Path, tiny: tuple[StoredImage, ...], tmp_path: Path
 ) -> None:
     _oci_layout(Path(tiny[0].path), tmp_path / "oci")
     definition = tmp_path / "docked.def"

@@ -42,8 +42,9 @@ def test_head_marker_tail(tmp_path_factory: pytest.TempPathFactory, head: int, t
 
 @settings(max_examples=150)
 @given(st.integers(0, 30), st.integers(60, 90), st.lists(st.tuples(st.integers(0, 60), st.booleans()), max_size=12))
-def test_a_follower_that_keeps_up_misses_nothing(tmp_path_factory: pytest.TempPathFactory, head: int, tail: int,
-                                                 steps: list[tuple[int, bool]]) -> None:
+def test_a_follower_that_keeps_up_misses_nothing(
+    tmp_path_factory: pytest.TempPathFactory, head: int, tail: int, steps: list[tuple[int, bool]]
+) -> None:
     path = str(tmp_path_factory.mktemp("log") / "out")
     data = numbered(sum(cut for cut, _ in steps))
     follower, sink = Follower(path), Sink(path, head, tail)

@@ -16,7 +16,9 @@ from pilot.supervisor.order import Order
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
 
 
 @given(VALUES)
@@ -44,11 +46,14 @@ def test_what_is_no_json_is_a_value_error(text: str) -> None:
 
 
 def test_bad_json_is_a_value_error_without_the_json_package_too() -> None:
-    script = ("import sys\nfrom pilot.supervisor.lean import loads\nassert 'json.decoder' not in sys.modules\n"
-              "try: loads('{\"a\"')\nexcept ValueError: print('fine')")
+    script = (
+        "import sys\nfrom pilot.supervisor.lean import loads\nassert 'json.decoder' not in sys.modules\n"
+        "try: loads('{\"a\"')\nexcept ValueError: print('fine')"
+    )
     root = str(Path(__file__).resolve().parents[3])
-    done = subprocess.run([sys.executable, "-S", "-E", "-c", script], cwd=root, capture_output=True, text=True,
-                          timeout=20, check=True)
+    done = subprocess.run(
+        [sys.executable, "-S", "-E", "-c", script], cwd=root, capture_output=True, text=True, timeout=20, check=True
+    )
     assert done.stdout == "fine\n"
 
 
@@ -73,8 +78,18 @@ def test_what_is_no_message_is_refused(data: bytes) -> None:
         Lines(limit=100).feed(data)
 
 
-GOOD = {"id": "a", "argv": ["true"], "env": {}, "cwd": "/", "directory": "/", "stdout": "/o", "stderr": "/e",
-        "head_bytes": 1, "tail_bytes": 0, "grace": 1.5}
+GOOD = {
+    "id": "a",
+    "argv": ["true"],
+    "env": {},
+    "cwd": "/",
+    "directory": "/",
+    "stdout": "/o",
+    "stderr": "/e",
+    "head_bytes": 1,
+    "tail_bytes": 0,
+    "grace": 1.5,
+}
 
 
 def test_a_good_order() -> None:
@@ -83,12 +98,32 @@ def test_a_good_order() -> None:
     assert Order(GOOD | {"group": False}).group is False
 
 
-@pytest.mark.parametrize(("key", "value"), [
-    ("id", ""), ("id", 3), ("argv", []), ("argv", "true"), ("argv", [""]), ("argv", ["a", 1]), ("argv", ["a\0b"]),
-    ("env", None), ("env", {"A": 1}), ("env", {"": "x"}), ("env", {"A=": "x"}), ("env", {"A": "\0"}),
-    ("cwd", "here"), ("directory", "a\0"), ("stdout", ""), ("stderr", None), ("head_bytes", -1), ("tail_bytes", True),
-    ("grace", "1"), ("grace", float("inf")), ("grace", None),
-])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("id", ""),
+        ("id", 3),
+        ("argv", []),
+        ("argv", "true"),
+        ("argv", [""]),
+        ("argv", ["a", 1]),
+        ("argv", ["a\0b"]),
+        ("env", None),
+        ("env", {"A": 1}),
+        ("env", {"": "x"}),
+        ("env", {"A=": "x"}),
+        ("env", {"A": "\0"}),
+        ("cwd", "here"),
+        ("directory", "a\0"),
+        ("stdout", ""),
+        ("stderr", None),
+        ("head_bytes", -1),
+        ("tail_bytes", True),
+        ("grace", "1"),
+        ("grace", float("inf")),
+        ("grace", None),
+    ],
+)
 def test_a_bad_order_names_the_key(key: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"^{key}: "):
         Order(GOOD | {key: value})
