@@ -193,6 +193,8 @@ def _stored(source: _Source, target: Path, abandon: Abandon) -> Sums | None:
             part.sync()
             if adler32(part.fd) != sums.adler32:
                 raise Passing(Code.STORAGE_UNREACHABLE, f"{target}: other bytes were read back than were written")
+        if abandon():  # asked last: from here on there is no way back
+            raise Abandoned(Code.JOB_CANCELLED, f"{target}: given up before it was published")
         try:
             part.publish(target.name)
         except FileExistsError:

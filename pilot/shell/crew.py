@@ -36,11 +36,12 @@ class Task:
     job: Job
     dossier: Dossier
     report: Report | None = None
+    permitted: Callable[[], bool] = lambda: True
     given_up: threading.Event = field(default_factory=threading.Event)
 
     def abandoned(self) -> bool:
-        """Whether the loop has given this order up."""
-        return self.given_up.is_set()
+        """Whether the loop has given this order up, or its permission has run out."""
+        return self.given_up.is_set() or not self.permitted()
 
 
 Post = Callable[[Fact], None]

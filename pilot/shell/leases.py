@@ -22,10 +22,16 @@ class Leases:
         """A lease was given or renewed; one that an earlier pilot held is not certain before it is renewed."""
         self._leases[key] = _Lease(now, seconds, certain)
 
-    def doubt(self) -> None:
-        """No lease is certain before it has been renewed."""
+    def doubt(self, now: float) -> None:
+        """No lease is certain before it is renewed; one that seems lost is kept until the queue can have said so."""
         for each in self._leases.values():
             each.certain = False
+            each.renewed = max(each.renewed, now - each.seconds + 2 * lease_margin(each.seconds))
+
+    def overslept(self, now: float) -> bool:
+        """Whether a loss is noticed so late that the pilot must have been suspended."""
+        late = ((now - trusted_until(each.renewed, each.seconds), each) for each in self._leases.values())
+        return any(seconds > lease_margin(each.seconds) / 2 for seconds, each in late)
 
     def drop(self, key: str) -> None:
         """The attempt is over."""

@@ -75,7 +75,7 @@ class Loop:
 
     def revalidate(self) -> None:
         """After a gap: nothing is written outside before the queue has said that the attempts are still ours."""
-        self._tenure.leases.doubt()
+        self._tenure.leases.doubt(self._now())
         self._beat()
 
     def run(self) -> Summary:

@@ -30,6 +30,7 @@ class Outgoing:
         self._grace = grace
         self._orders: list[Order] = []
         self._waiting: dict[tuple[str, Kind], Order] = {}
+        self._certain: Callable[[str], bool] = lambda _: False
 
     def add(self, order: Order) -> None:
         """An order that goes out when the facts behind it are on disk."""
@@ -38,6 +39,7 @@ class Outgoing:
     def hand_out(self, crew: Crew, report: Callable[[Job], Report], certain: Callable[[str], bool]) -> bool:
         """Hands all of them out; True where one has to wait until its lease has been renewed."""
         orders, self._orders = self._orders, []
+        self._certain = certain
         for order in orders:
             if order.kind in _EXTERNAL and not certain(order.key):
                 self._waiting[order.key, order.kind] = order
@@ -61,7 +63,11 @@ class Outgoing:
             return
         self._alarms.deadline(order, self._grace, lambda: self._deadline_passed(order, crew))
         drawn = report(held.job) if order.kind is Kind.REPORT else None
-        crew.submit(Task(order, held.job, held.dossier, drawn))
+        crew.submit(Task(order, held.job, held.dossier, drawn, self._permission(order)))
+
+    def _permission(self, order: Order) -> Callable[[], bool]:
+        """A lease may also run out while something is being written, above all while the pilot is suspended."""
+        return partial(self._certain, order.key) if order.kind in _EXTERNAL else lambda: True
 
     def _deadline_passed(self, order: Order, crew: Crew) -> None:
         crew.forget(order.key, order.ticket)

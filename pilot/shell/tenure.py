@@ -31,7 +31,7 @@ class Tenure:
         if due is not None and not self._beating and "beat" not in self._timers:
             self._timers.set("beat", due, beat)
         if loss is not None:
-            self._timers.set("loss", loss, self._end_lost)
+            self._timers.set("loss", loss, lambda: self._end_lost(beat))
 
     def beat(self, jobs: Iterable[Job], crew: Crew, post: Callable[[Beaten], None], adopting: bool = False) -> None:
         """Asks for all attempts at once; `adopting` asks for those of an earlier pilot again."""
@@ -60,7 +60,12 @@ class Tenure:
         self.leases.take(key, asked, reply.lease_seconds)
         return True
 
-    def _end_lost(self) -> None:
+    def _end_lost(self, beat: Callable[[], None]) -> None:
+        """What was lost while the pilot was suspended may still be ours: the queue is asked first, once."""
+        if self.leases.overslept(self._now()):
+            self.leases.doubt(self._now())
+            beat()
+            return
         for key in self.leases.lost(self._now()):
             self.leases.drop(key)
             self._apply(End(key, Cause.FENCED, LEASE_LOST))
