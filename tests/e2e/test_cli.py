@@ -16,6 +16,7 @@ import click
 import pytest
 
 from pilot.cli.main import COMMANDS
+from pilot.cli.manual import man
 from tests.e2e.piloted import Rig, until
 from tests.sandboxes import TREE
 
@@ -457,3 +458,25 @@ def test_the_log_is_json_lines_with_one_correlation_id(rig: Rig) -> None:
     ]
     assert {(each["pilot"], each.get("job", job_id)) for each in mine} == {(pilot_id, job_id)}
     assert [each["event"] for each in mine if each["event"] in ("Granted", "Exited")] == ["Granted", "Exited"]
+
+
+# --- what is drawn from the commands -------------------------------------------------------------------------------
+
+
+def test_a_shell_completes_commands_and_options(rig: Rig) -> None:
+    asked = {"_PILOT_COMPLETE": "bash_complete", "COMP_WORDS": "pilot queue ex", "COMP_CWORD": "2"}
+    assert rig.pilot(**asked).out == "plain,explain\n"
+    asked |= {"COMP_WORDS": "pilot run --dry", "COMP_CWORD": "2"}
+    assert rig.pilot(**asked).out == "plain,--dry-run\n"
+
+
+def test_every_command_has_a_man_page_that_groff_takes_without_a_word() -> None:
+    pages = man()
+    assert {each.removesuffix(".1") for each in pages} == {"-".join(("pilot", *each)) for each in every_command()}
+    assert '.TH "PILOT-RUN" 1' in pages["pilot-run.1"]
+    if shutil.which("groff"):
+        for text in pages.values():
+            said = subprocess.run(
+                ["groff", "-man", "-ww", "-z"], input=text, capture_output=True, text=True, timeout=30, check=False
+            )
+            assert (said.returncode, said.stderr) == (0, "")
