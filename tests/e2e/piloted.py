@@ -169,17 +169,23 @@ class Rig:
     def _ours(self, pid: int) -> str:
         if pid == os.getpid():
             return ""
-        with contextlib.suppress(OSError):
-            line = Path(f"/proc/{pid}/cmdline").read_bytes()
-            words = line + Path(f"/proc/{pid}/environ").read_bytes() + os.fsencode(os.readlink(f"/proc/{pid}/cwd"))
-            return f"{pid} {line!r}" if os.fsencode(f"{self.root}/") in words + b"/" else ""
-        return ""
+        words = [_read(pid, "cmdline"), _read(pid, "environ"), _read(pid, "cwd")]
+        return f"{pid} {words[0]!r}" if os.fsencode(f"{self.root}/") in b"/ ".join(words) + b"/" else ""
 
     def _mounts(self) -> list[str]:
         return [each for each in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.root) in each]
 
     def _sandboxes(self) -> list[Path]:
         return [*self.root.glob("state/*/scratch/jobs/*"), *self.root.glob("state/*/*.sock")]
+
+
+def _read(pid: int, name: str) -> bytes:
+    """What /proc says of a process; nothing of one that has gone, or is somebody else's."""
+    path = Path(f"/proc/{pid}/{name}")
+    try:
+        return os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
+    except OSError:
+        return b""
 
 
 def until(true: Any, patience_s: float = 20.0) -> None:

@@ -480,3 +480,21 @@ def test_every_command_has_a_man_page_that_groff_takes_without_a_word() -> None:
                 ["groff", "-man", "-ww", "-z"], input=text, capture_output=True, text=True, timeout=30, check=False
             )
             assert (said.returncode, said.stderr) == (0, "")
+
+
+# --- the rig itself --------------------------------------------------------------------------------------------------
+
+
+def test_the_rig_sees_what_is_left(rig: Rig) -> None:
+    """A test that could not fail proves nothing: a process, a sandbox and a temporary file are each noticed."""
+    assert rig.left() == []
+    sleeper = ["sleep", "60"]
+    for known in ({"env": {"X": f"{rig.root}/home"}}, {"cwd": rig.root}):
+        with subprocess.Popen(sleeper, **known) as process:  # type: ignore[call-overload]
+            until(lambda: len(rig.left()) == 1)
+            process.kill()
+    (rig.tmp / "pilot-job-x").mkdir()
+    (rig.root / "state" / "x" / "scratch" / "jobs" / "17.1").mkdir(parents=True)
+    assert len(rig.left()) == 2
+    (rig.tmp / "pilot-job-x").rmdir()
+    (rig.root / "state" / "x" / "scratch" / "jobs" / "17.1").rmdir()
