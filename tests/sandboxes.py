@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pilot.model.facts import WAITING
 from pilot.model.files import ImageUsed
 from pilot.model.job import JobSpec, Share
 from pilot.ports import RunPlan, RunRequest, Sandbox
@@ -65,7 +66,8 @@ def run(plan: RunPlan, timeout: float = 60.0) -> Ran:
 def marker(sandbox: Sandbox) -> str:
     """What the entry script left."""
     path = sandbox.work / ".pilot" / "marker"
-    return path.read_text().strip() if path.exists() else ""
+    said = path.read_text().strip() if path.exists() else "removed"
+    return "" if said == WAITING else said
 
 
 def apptainer_cache() -> Path:

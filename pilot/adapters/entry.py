@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 from pilot.adapters.beneath import clear, make_folder, opened
+from pilot.failpoints import effect
+from pilot.model.facts import WAITING
 from pilot.model.faults import Code
 from pilot.ports import Final
 
@@ -74,7 +76,16 @@ def check_name(name: str) -> None:
 
 
 def fresh_marker(work: Path) -> None:
-    """An empty folder for the marker, also where an earlier payload has left something in its place."""
+    """A marker that says that nobody has come yet, also where an earlier payload has left something in its place.
+
+    It is written, not left out: a payload that clears its directory must not look like one that never started.
+    """
     make_folder(work, (MARKER_FOLDER,))
     with opened(work, (MARKER_FOLDER,)) as folder:
         clear(folder, MARKER)
+        with effect("entry.marker"):
+            descriptor = os.open(MARKER, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=folder)
+            try:
+                os.write(descriptor, WAITING.encode())
+            finally:
+                os.close(descriptor)

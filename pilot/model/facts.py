@@ -32,6 +32,9 @@ class Usage:
     gpus: tuple[GpuUsage, ...] = ()
 
 
+WAITING = "waiting"  # what the marker's file says until the entry script is reached
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """The evidence a payload leaves: what `core/outcome` judges.

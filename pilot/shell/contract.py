@@ -1,5 +1,6 @@
 """The pilot's side of the contract with the payload: what it is given, and what it leaves behind."""
 
+import contextlib
 import json
 import os
 import stat
@@ -9,7 +10,7 @@ from pathlib import Path
 from zlib import crc32
 
 from pilot.core.reporting import iso
-from pilot.model.facts import Ending, Usage
+from pilot.model.facts import WAITING, Ending, Usage
 from pilot.model.files import Input
 from pilot.model.job import Job, Share
 from pilot.ports import Gone, Sandbox
@@ -58,7 +59,8 @@ def write_terms(job: Job, share: Share, terms: Terms, sandbox: Sandbox, found: d
     _write(sandbox.pilot / "contract.json", _contract(job, share, terms))
     _write(sandbox.pilot / "inputs.json", [_input(each, found) for each in job.spec.inputs])
     for name in ("control", "checkpoint"):
-        (sandbox.work / name).mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # the validate step finds what the payload left there
+            os.mkdir(sandbox.work / name)
 
 
 def _write(path: Path, document: object) -> None:
@@ -135,19 +137,22 @@ def _sequence(path: Path) -> int:
 def newest_generation(sandbox: Sandbox) -> Path | None:
     """The newest complete checkpoint: complete is what has its final name and its generation.json."""
     folder = sandbox.work / "checkpoint"
-    if folder.is_symlink() or not folder.is_dir():
+    try:
+        if folder.is_symlink() or not folder.is_dir():
+            return None
+        found = [each for each in folder.glob("gen-[0-9]*[0-9]") if not each.is_symlink()]
+        return max((each for each in found if (each / "generation.json").is_file()), default=None)
+    except OSError:  # the payload has closed its directories: what cannot be read is no checkpoint
         return None
-    found = [each for each in folder.glob("gen-[0-9]*[0-9]") if not each.is_symlink()]
-    complete = [each for each in found if (each / "generation.json").is_file()]
-    return max(complete, default=None)
 
 
 def ending_of(gone: Gone, sandbox: Sandbox, restored: str) -> Ending:
     """The evidence of one ending; `restored` is the generation that was there from the start, or ""."""
+    _open_up(sandbox.work)
     status, message = _result(sandbox.work / "result.json")
     newest = newest_generation(sandbox)
     return Ending(
-        marker=_text(sandbox.work / ".pilot" / "marker", 200).strip(),
+        marker=_marker(sandbox.work / ".pilot" / "marker"),
         exit_code=gone.exit_code,
         signal=gone.signal,
         gone=gone.gone,
@@ -159,13 +164,25 @@ def ending_of(gone: Gone, sandbox: Sandbox, restored: str) -> Ending:
     )
 
 
+def _open_up(folder: Path) -> None:
+    """A payload may have closed its own directory to everybody; it is gone, and the directory is ours."""
+    with contextlib.suppress(OSError):
+        os.chmod(folder, 0o700)
+
+
+def _marker(path: Path) -> str:
+    """What the entry script left; a marker that has been removed or emptied was so by a payload that ran."""
+    said = _text(path, 200).strip() or "started"
+    return "" if said == WAITING else said
+
+
 def tail(path: Path) -> str:
     """The last lines of a log."""
     return _text(path, TAIL_BYTES)
 
 
 def _result(path: Path) -> tuple[str, str]:
-    if not path.exists() and not path.is_symlink():
+    if not os.path.lexists(path):
         return "", ""
     document = _read_json(path)
     if not isinstance(document, dict):

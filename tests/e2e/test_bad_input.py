@@ -57,6 +57,12 @@ PAYLOADS = [
          outputs("deep/down/passwd"), exit_code=0),
     Case("fifo", ("sh", "hard_output.sh"), ("payload", "output.escape"), "output.txt", ("hard_output.sh",),
          outputs("output.txt"), exit_code=0),
+    Case("closed", ("sh", "-c", "echo x > out.txt; chmod 0 .; exit 5"), ("payload", "payload.exit"), "exit code 5",
+         keys=outputs("out.txt"), exit_code=5),
+    Case("removes-all", ("sh", "-c", "rm -rf * .pilot; exit 6"), ("payload", "payload.exit"), "exit code 6",
+         exit_code=6),
+    Case("bad-name", ("sh", "hard_output.sh"), ("job", "output.name"), "two", ("hard_output.sh",), outputs("two*"),
+         exit_code=0),
     Case("bad-result", ("python3", "lie_in_result.py", "nan"), ("payload", "payload.result"), "result.json",
          ("lie_in_result.py",), exit_code=0),
     Case("walltime", ("sh", "sleep_forever.sh"), ("payload", "payload.walltime"), "1 s", ("sleep_forever.sh",),
@@ -68,6 +74,12 @@ PAYLOADS = [
     Case("invalid", ("sh", "-c", "echo 1 > out.txt"), ("payload", "payload.invalid"), "validate step: exit code 3",
          keys={**outputs("out.txt"), "validate": ["sh", "-c", "echo the model is wrong >&2; exit 3"]}, exit_code=0),
 ]  # fmt: skip
+
+if os.geteuid() != 0:  # nothing is unreadable for root
+    PAYLOADS.append(
+        Case("unreadable", ("sh", "-c", "echo x > out.txt; chmod 0 out.txt"), ("payload", "output.missing"),
+             "Permission denied", keys=outputs("out.txt"), exit_code=0),
+    )  # fmt: skip
 
 
 def _ids(case: Case) -> str:
