@@ -37,6 +37,7 @@ class Tally:
     rounds: int = 0
     struck: int = 0
     slowest: float = 0.0
+    slowest_plan: str = ""
     seconds: list[float] = field(default_factory=list)
     by_scenario: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
@@ -44,7 +45,8 @@ class Tally:
     def add(self, result: Result) -> None:
         self.rounds += 1
         self.struck += result.struck
-        self.slowest = max(self.slowest, result.slowest)
+        if result.slowest > self.slowest:
+            self.slowest, self.slowest_plan = result.slowest, str(result.plan)
         self.seconds.append(result.seconds)
         self.by_scenario[result.plan.scenario.name] += 1
         self.violations += [f"{result.plan}: {each}" for each in result.violations]
@@ -53,7 +55,7 @@ class Tally:
         middle = sorted(self.seconds)[len(self.seconds) // 2] if self.seconds else 0.0
         return (
             f"{self.struck} kills in {self.rounds} rounds (median {middle:.2f} s), {len(self.violations)} violations, "
-            f"slowest settlement after a restart {self.slowest:.2f} s; {dict(self.by_scenario)}"
+            f"slowest settlement after a restart {self.slowest:.2f} s ({self.slowest_plan}); {dict(self.by_scenario)}"
         )
 
 
@@ -119,8 +121,10 @@ def campaign(
     with ThreadPoolExecutor(at_once) as pool:
         playing: set[Future[Result]] = set()
         while struck < kills and failed < fails:
-            while len(playing) < at_once:
-                playing.add(pool.submit(drill.run, next(source)))
+            while len(playing) < at_once and (plan := next(source, None)):
+                playing.add(pool.submit(drill.run, plan))
+            if not playing:
+                return
             done, playing = wait(playing, return_when=FIRST_COMPLETED)
             for each in done:
                 result = each.result()

@@ -81,6 +81,7 @@ def check(round_: Round) -> list[str]:
         _settled_soon,
         _started_once,
         _journal,
+        _same_story,
         _words,
         _left,
     )
@@ -110,6 +111,8 @@ def _jobs(round_: Round) -> Iterator[str]:
         row = rows[job]
         if row["state"] != "done" or row["verdict"] not in expected.verdicts:
             yield f"{job}: {row['state']} {row['verdict']} {row['fault'] or ''}, expected {sorted(expected.verdicts)}"
+        elif row["verdict"] != "succeeded" and json.loads(row["fault"])["code"] not in expected.faults:
+            yield f"{job}: {row['fault']}, expected {sorted(expected.faults)}"
 
 
 # --- results --------------------------------------------------------------------------------------------------------
@@ -175,8 +178,9 @@ def _nothing_taken_back(round_: Round) -> Iterator[str]:
 
 def _settled_soon(round_: Round) -> Iterator[str]:
     received = {(job, number): at for job, number, _, at in round_.reports()}
-    for restart in round_.restarts:
-        for attempt in restart.leased:
+    following = [*(each.leased for each in round_.restarts[1:]), frozenset()]
+    for restart, later in zip(round_.restarts, following, strict=False):
+        for attempt in restart.leased - later:  # one that the next dead pilot had as well is counted from there
             seconds = received.get(attempt, restart.restarted) - restart.restarted
             round_.slowest = max(round_.slowest, seconds)
             if seconds > SETTLED_WITHIN_SECONDS + round_.scenario.payload_seconds:
@@ -201,16 +205,42 @@ def _started_once(round_: Round) -> Iterator[str]:
 def _journal(round_: Round) -> Iterator[str]:
     for segment in sorted(round_.root.glob("*state/journal/*.jsonl")):
         lines = segment.read_bytes().rstrip(b"\0").splitlines(keepends=True)  # room that is held is empty bytes
-        good = [_is_whole(line) for line in lines]
+        good = [_record(line) is not None for line in lines]
         if not all(good[:-1]):
             yield f"{segment}: a line that is not the last is damaged"
     for part in round_.root.glob("*state/journal/*.part"):
         yield f"{part}: left over"
 
 
-def _is_whole(line: bytes) -> bool:
+def _record(line: bytes) -> dict[str, Any] | None:
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
-    return line.endswith(b"\n") and checksum == b"%08x" % zlib.crc32(text) and isinstance(json.loads(text), dict)
+    whole = line.endswith(b"\n") and checksum == b"%08x" % zlib.crc32(text)
+    return json.loads(text) if whole else None
+
+
+def _same_story(round_: Round) -> Iterator[str]:
+    """What the queue counts as reported, a journal knows to be acknowledged; and nothing else."""
+    told: set[tuple[str, int]] = set()
+    for journal in round_.root.glob("*state/journal"):
+        told |= _acknowledged(journal)
+    accepted = {(job, number) for job, number, _, _ in round_.reports()}
+    if told != accepted:
+        yield f"the queue has the reports of {sorted(accepted)}, the journals of {sorted(told)}"
+
+
+def _acknowledged(journal: Path) -> set[tuple[str, int]]:
+    attempts: dict[str, tuple[str, int]] = {}
+    told = set()
+    for segment in sorted(journal.glob("*.jsonl")):
+        for line in segment.read_bytes().rstrip(b"\0").splitlines(keepends=True):
+            record = _record(line) or {"k": "", "f": {"is": ""}}
+            fact = record["f"]
+            grant = fact.get("grant") or fact.get("job", {}).get("grant")
+            if grant:
+                attempts[record["k"]] = (grant["job_id"], grant["attempt"])
+            if fact["is"] == "Acknowledged" and fact.get("accepted", True):
+                told.add(attempts.get(record["k"], (record["k"], 0)))
+    return told
 
 
 def _words(round_: Round) -> Iterator[str]:

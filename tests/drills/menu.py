@@ -35,6 +35,7 @@ class Expected:
     verdicts: frozenset[Verdict]
     outputs: dict[str, bytes] = field(default_factory=dict)
     base: str = "out"
+    faults: frozenset[str] = frozenset()  # the codes that may be told where it did not succeed
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ _WORKED = Expected(frozenset({Verdict.SUCCEEDED}), {"out.txt": MADE, "sub/a.txt"
 
 
 def _plain(root: Path) -> list[tuple[Submission, Expected]]:
-    failed = Expected(frozenset({Verdict.FAILED}))
+    failed = Expected(frozenset({Verdict.FAILED}), faults=frozenset({"payload.exit"}))
     return [
         _job(root, "good", WORK, _WORKED, outputs=(Output("out.txt"), Output("sub/*"))),
         _job(root, "bad", FAIL, failed, outputs=(Output("never.txt"),)),
@@ -103,7 +104,9 @@ def _told(root: Path) -> list[tuple[Submission, Expected]]:
 
 
 def _cancelled(root: Path) -> list[tuple[Submission, Expected]]:
-    either = Expected(frozenset({Verdict.CANCELLED, Verdict.SUCCEEDED}), {"out.txt": b"late\n"})
+    either = Expected(
+        frozenset({Verdict.CANCELLED, Verdict.SUCCEEDED}), {"out.txt": b"late\n"}, faults=frozenset({"job.cancelled"})
+    )
     return [_job(root, "cancelled", LINGER, either)]
 
 
