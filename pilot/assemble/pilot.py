@@ -173,7 +173,7 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Calla
         journal=journal,
         errands=errands,
         ears=_ears(log, payloads, watch, house, on_report),
-        isolation=lambda job: payloads.isolation(job.key),
+        isolation=payloads.isolation,
         hurry=payloads.hurry,
         unit_random=random.random,
         pilot_id=pilot_id,

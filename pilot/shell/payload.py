@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pilot.model.facts import Broke, Exited, Fact, Saved, Stopped, Validated
 from pilot.model.faults import Code, fault
 from pilot.model.job import Job
+from pilot.model.plain import from_plain, to_plain
 from pilot.model.report import Isolation
 from pilot.ports import Abandoned, Final, Gone, Launch, PortError, RunPlan, RunRequest, Sandbox
 from pilot.shell import contract
@@ -16,6 +17,7 @@ from pilot.shell.doors import Doors, House, granted, launch_of, sandbox_of
 from pilot.shell.watch import tree_bytes
 
 NOTICE_SECONDS = 30.0  # at most this long a payload that writes checkpoints is waited for before TERM
+PLAN = "plan.json"  # in the sandbox: what was started
 _LOOK_SECONDS = 0.05
 
 
@@ -41,9 +43,11 @@ class Payloads:
         self._stopped: set[str] = set()  # launches that were told to stop, perhaps before they were started
         self.crew: Crew | None = None
 
-    def isolation(self, key: str) -> Isolation:
+    def isolation(self, job: Job) -> Isolation:
         """How far the job's payload was kept apart."""
-        return self._isolation.get(key, Isolation())
+        if job.key not in self._isolation:
+            self._isolation[job.key] = _noted_isolation(sandbox_of(self._house, job))
+        return self._isolation[job.key]
 
     def forget(self, job: Job) -> None:
         """The job is over: its end is in the journal, so the supervisor need not keep it any longer."""
@@ -204,8 +208,16 @@ class Payloads:
 def _note_plan(sandbox: Sandbox, plan: RunPlan, words: int) -> None:
     """What was started, for `pilot job shell` and `rerun`; `words` counts the job's own command at the end."""
     said = {"root": str(sandbox.root), "argv": plan.argv, "words": words, "directory": plan.directory}
-    text = json.dumps({**said, "environment": plan.environment})
-    (sandbox.pilot / "plan.json").write_text(text, encoding="utf-8", errors="surrogateescape")
+    text = json.dumps({**said, "environment": plan.environment, "isolation": to_plain(plan.isolation)})
+    (sandbox.pilot / PLAN).write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def _noted_isolation(sandbox: Sandbox) -> Isolation:
+    """What an earlier pilot noted of the payload that it started."""
+    try:
+        return from_plain(Isolation, json.loads((sandbox.pilot / PLAN).read_text(encoding="utf-8"))["isolation"])
+    except (OSError, ValueError, KeyError):
+        return Isolation()
 
 
 def _over_scratch(task: Task, sandbox: Sandbox) -> int:
