@@ -6,7 +6,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from getpass import getuser
 from pathlib import Path
 
 from pilot.assemble.pilot import Places, images_of, offer_of, probe_node, runtime_of
@@ -40,7 +39,7 @@ def show(settings: Settings, places: Places, style: str) -> Iterator[str]:
 def _first_fit(settings: Settings, node: Capabilities) -> JobView | None:
     offer = offer_of("dry-run", node, node.slot, settings)
     store = open_store(queue_path(settings.queue))
-    queue, judge = LocalQueue(store, matcher(), getuser(), settings.queue_name), matcher()
+    queue, judge = LocalQueue(store, matcher(), "", settings.queue_name), matcher()
     try:
         for row in queue.find((JobState.WAITING,), limit=LOOKED_AT):
             view = queue.show(row.job_id)

@@ -75,11 +75,9 @@ def _name_in(sandbox: Path) -> str:
         return ""
 
 
-def cancel(job: str, queue: str) -> str:
+def cancel(job: str, queue: str, user: str) -> str:
     """Asks the queue to end a job; says how it stands now."""
-    import getpass
-
-    rows = open_queue(queue, "default", getpass.getuser()).cancel([job])
+    rows = open_queue(queue, "default", user).cancel([job])
     return "\n".join(f"{each.name} ({each.job_id}): {each.state}" for each in rows)
 
 

@@ -66,14 +66,24 @@ class _Pins:
             return ""
 
 
-def add_alone(jobs: list[Submission], place: Path, destination: str, user: str) -> str:
-    """A queue that holds just these jobs, each to be tried once; gives its URL. One that is there already is kept."""
+def begun(place: Path, user: str) -> list[str]:
+    """The names of the jobs in a queue file that an earlier pilot has begun and not finished; none without a file."""
+    if not place.exists():
+        return []
+    queue = open_queue(f"sqlite:{place}", "default", user)
+    found = [row.name for row in queue.find((JobState.GRANTED,))]
+    queue.close()
+    return found
+
+
+def add_alone(job: Submission, place: Path, destination: str, user: str) -> str:
+    """A new queue file that holds just this job, to be tried once; gives its URL."""
+    for each in ("", "-wal", "-shm"):
+        Path(f"{place}{each}").unlink(missing_ok=True)
     url = f"sqlite:{place}"
-    if place.exists():
-        return url
     make_queue(url, QueueSettings("default", user, destination=destination))
     queue = open_queue(url, "default", user)
-    queue.add([replace(each, spec=replace(each.spec, attempts=1, max_interruptions=0)) for each in jobs])
+    queue.add([replace(job, spec=replace(job.spec, attempts=1, max_interruptions=0))])
     queue.close()
     return url
 

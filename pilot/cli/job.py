@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pilot.cli.exits import Exit, Stop
+from pilot.cli.who import user
 
 STATE = click.option(
     "--state", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="DIR", help="The pilot's state."
@@ -47,7 +48,7 @@ def kill(job: str, queue: str | None) -> int:
     """Ends a job: at once where it waits, with the next heartbeat where it runs."""
     from pilot.assemble.jobs import cancel
 
-    click.echo(cancel(job, _queue(queue)))
+    click.echo(cancel(job, _queue(queue), user()))
     return Exit.OK
 
 

@@ -1,8 +1,6 @@
 """`pilot queue`: the embedded queue, as its users and its owner use it."""
 
 import json
-import os
-import pwd
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -14,6 +12,7 @@ from pilot.assemble.queue import change_queue, make_queue, open_queue, queue_pat
 from pilot.cli.exits import Exit, Stop
 from pilot.cli.queue_text import explanation_text, print_rows, print_settings, say, view_plain, view_text
 from pilot.cli.units import DURATION
+from pilot.cli.who import user
 from pilot.model.faults import Code
 from pilot.model.plain import full_plain
 from pilot.model.queue import JobState, QueueSettings, QueueState
@@ -51,7 +50,7 @@ def init(url: str | None, name: str, style: str, output: str | None, lease: floa
     """Makes a queue."""
     there = _url(url)
     destination = _destination(output) if output else _beside(there)
-    settings = QueueSettings(name, _user(), destination=destination, lease_seconds=_lease(lease))
+    settings = QueueSettings(name, user(), destination=destination, lease_seconds=_lease(lease))
     with _configuration():
         warning = make_queue(there, settings)
     if warning:
@@ -73,7 +72,7 @@ def change(url: str | None, name: str, style: str, state: str | None, output: st
     }
     with _configuration():
         found = change_queue(
-            _url(url), name, _user(), {key: value for key, value in wanted.items() if value is not None}
+            _url(url), name, user(), {key: value for key, value in wanted.items() if value is not None}
         )
     print_settings(found, style)
 
@@ -170,14 +169,6 @@ def _url(url: str | None) -> str:
     return url
 
 
-def _user() -> str:
-    """Who runs this, by the system's word; the environment's may be anybody's."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
-
-
 def _destination(output: str) -> str:
     return output if "://" in output else Path(output).expanduser().absolute().as_uri()
 
@@ -208,7 +199,7 @@ def _configuration() -> Iterator[None]:
 @contextmanager
 def _opened(url: str | None, name: str) -> Iterator[Queue]:
     with _configuration():
-        queue = open_queue(_url(url), name, _user())
+        queue = open_queue(_url(url), name, user())
     with closing(queue):
         with _configuration():
             queue.settings()

@@ -1,12 +1,12 @@
 """`pilot run --job`: one job file becomes a queue of its own."""
 
 import json
-from getpass import getuser
 from pathlib import Path
 
-from pilot.assemble.submission import add_alone, left_waiting, read_jobs
+from pilot.assemble.submission import add_alone, begun, left_waiting, read_jobs
 from pilot.cli.exits import Exit, Stop
 from pilot.cli.say import say
+from pilot.cli.who import user
 from pilot.model.faults import Code, fault
 from pilot.model.plain import full_plain
 from pilot.model.queue import Explanation, Submission
@@ -17,9 +17,14 @@ def enqueue(file: Path, output: Path, state: Path) -> str:
     jobs = read_jobs(file)
     if len(jobs) != 1:
         raise Stop(f"{file}: holds {len(jobs)} jobs; --job runs one, `pilot queue add` takes them all", Exit.BAD_JOB)
-    if not (state / "job.db").exists():  # else it has begun before, and goes on
-        _refuse_existing(jobs[0], output)
-    return add_alone(jobs, state / "job.db", output.absolute().as_uri(), getuser())
+    [job], place = jobs, state / "job.db"
+    open_jobs = begun(place, user())
+    if open_jobs == [job.spec.name]:
+        return f"sqlite:{place}"  # an earlier pilot died with it, or could not store its outputs: it goes on
+    if open_jobs:
+        raise Stop(f"{state}: holds the unfinished job {open_jobs[0]!r}; give another --state", Exit.LATER)
+    _refuse_existing(job, output)
+    return add_alone(job, place, output.absolute().as_uri(), user())
 
 
 def _refuse_existing(job: Submission, output: Path) -> None:
@@ -32,7 +37,7 @@ def _refuse_existing(job: Submission, output: Path) -> None:
 
 def declined(url: str, style: str) -> int:
     """The exit code and one clear line for jobs that nothing here could run; 0 where there are none."""
-    left = left_waiting(url, getuser())
+    left = left_waiting(url, user())
     for name, found in left:
         say(_as_json(name, found) if style == "json" else f"declined: {name}: {_why(found)}")
     return Exit.UNFIT if left else Exit.OK

@@ -167,6 +167,37 @@ def test_outputs_that_cannot_be_stored_are_kept_and_stored_later(rig: Rig) -> No
     shutil.rmtree(kept[1])
 
 
+def test_the_same_state_directory_serves_one_job_after_another(rig: Rig) -> None:
+    """What is done is done: the same command tries again from the start, and another job is no trouble."""
+    state = rig.root / "state" / "shared"
+    flags = ("--runtime", "bare", "--state", state, "--format", "json")
+    bad, good = rig.job("bad", "false"), rig.job("good", *ECHO, **OUT)
+    ends = [
+        rig.pilot("run", "--job", job, "--output", rig.root / place, *flags)
+        for job, place in ((bad, "a"), (bad, "b"), (good, "c"))
+    ]
+    assert [(each.code, each.json()["verdict"]) for each in ends] == [
+        (20, "failed"), (20, "failed"), (0, "succeeded")
+    ]  # fmt: skip
+
+
+def test_an_unfinished_job_is_not_thrown_away_for_another(rig: Rig) -> None:
+    """Its pilot died; the same command takes it up again and finishes it, another job is refused the place."""
+    state = rig.root / "state" / "shared"
+    flags = ("--runtime", "bare", "--state", state, "--format", "json")
+    slow = rig.job("slow", "sh", "-c", "sleep 1; echo data > out.txt", **OUT)
+    command = ("run", "--job", slow, "--output", rig.root / "out", *flags)
+    with rig.begin(*command, PILOT_ADOPT_WINDOW="20s") as process:
+        until(lambda: '"Go"' in "".join(each.read_text() for each in state.glob("journal/*.jsonl")))
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+    other = rig.pilot("run", "--job", rig.job("other", "true"), "--output", rig.root / "x", *flags)
+    assert (other.code, other.err) == (75, f"pilot: {state}: holds the unfinished job 'slow'; give another --state\n")
+    again = rig.pilot(*command)
+    assert (again.code, again.json()["attempt"]) == (0, 1)
+    assert (rig.root / "out" / "out.txt").read_text() == "data\n"
+
+
 # --- dry run ---------------------------------------------------------------------------------------------------------
 
 
