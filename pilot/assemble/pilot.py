@@ -19,6 +19,7 @@ from pilot.adapters.runtime_bare import BareRuntime
 from pilot.adapters.storage_file import FileStorage
 from pilot.adapters.system import SystemClock
 from pilot.assemble.queue import matcher, queue_path
+from pilot.config.home import home
 from pilot.config.settings import Settings
 from pilot.core import ledger as books
 from pilot.core.grants import capabilities
@@ -103,8 +104,8 @@ def places_of(settings: Settings, state: Path) -> Places:
 
 def cache_of(settings: Settings) -> Path:
     """Images, receipts and downloads: the configured place, else `$PILOT_CACHE`, else the user's cache."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(settings.cache or os.environ.get("PILOT_CACHE") or f"{home}/pilot")
+    named = settings.cache or os.environ.get("PILOT_CACHE")
+    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "pilot"
 
 
 def server_of(settings: Settings) -> Server:

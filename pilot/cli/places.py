@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pilot.assemble.pilot import clear_away
 from pilot.cli.exits import Exit, Stop
+from pilot.config.home import home
 from pilot.config.settings import Settings
 
 
@@ -54,8 +55,8 @@ def state_for_one(settings: Settings) -> Iterator[Place]:
 def _default_state(queue: str) -> Path:
     """Named after the queue's full path: two queues of the same name in two directories are two."""
     batch = os.environ.get("_CONDOR_SCRATCH_DIR")
-    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
+    above = os.environ.get("XDG_STATE_HOME") or ("" if batch else str(home() / ".local/state"))
     scheme, _, rest = queue.partition(":")
     where = f"{scheme}:{Path(rest).absolute()}" if scheme == "sqlite" else queue
     name = hashlib.sha256(where.encode()).hexdigest()[:16]
-    return Path(batch) / "pilot" if batch else Path(home) / "pilot" / name
+    return Path(batch) / "pilot" if batch else Path(above) / "pilot" / name
