@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from pilot.adapters.journal_file import read_segment, segments
 from pilot.assemble.pilot import cache_of, images_of
 from pilot.assemble.queue import make_queue, matcher, open_queue
 from pilot.config.jobfile import load_jobs
@@ -11,7 +12,8 @@ from pilot.config.settings import Settings
 from pilot.model.faults import Code
 from pilot.model.job import JobSpec
 from pilot.model.queue import Explanation, JobState, QueueSettings, Submission
-from pilot.ports import PortError
+from pilot.ports import Final, PortError
+from pilot.shell.story import fold
 
 Warn = Callable[[str], None]
 
@@ -67,13 +69,24 @@ class _Pins:
 
 
 def begun(place: Path, user: str) -> list[str]:
-    """The names of the jobs in a queue file that an earlier pilot has begun and not finished; none without a file."""
+    """The names of the jobs in a queue file that an earlier pilot has begun and not finished; none without a file.
+
+    A job that the queue holds for done may still be open in that pilot's journal: not yet told, not yet swept.
+    """
     if not place.exists():
         return []
+    held = fold(line for last in segments(place.parent)[-1:] for line in read_segment(last))
+    return sorted({each.job.spec.name for each in held.values() if each.job.grant} | _granted(place, user))
+
+
+def _granted(place: Path, user: str) -> set[str]:
     queue = open_queue(f"sqlite:{place}", "default", user)
-    found = [row.name for row in queue.find((JobState.GRANTED,))]
-    queue.close()
-    return found
+    try:
+        return {row.name for row in queue.find((JobState.GRANTED,))}
+    except Final:
+        return set()  # its maker was killed before the file held a queue
+    finally:
+        queue.close()
 
 
 def add_alone(job: Submission, place: Path, destination: str, user: str) -> str:
