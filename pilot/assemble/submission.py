@@ -12,6 +12,7 @@ from pilot.config.settings import Settings
 from pilot.model.faults import Code
 from pilot.model.job import JobSpec
 from pilot.model.queue import Explanation, JobState, QueueSettings, Submission
+from pilot.model.report import Report
 from pilot.ports import Final, PortError
 from pilot.shell.story import fold
 
@@ -99,6 +100,14 @@ def add_alone(job: Submission, place: Path, destination: str, user: str) -> str:
     queue.add([replace(job, spec=replace(job.spec, attempts=1, max_interruptions=0))])
     queue.close()
     return url
+
+
+def last_words(url: str, user: str) -> list[Report]:
+    """What was said last of each job of a queue."""
+    queue = open_queue(url, "default", user)
+    found = [report for row in queue.find() for report in queue.results(row.job_id)[-1:]]
+    queue.close()
+    return found
 
 
 def left_waiting(url: str, user: str) -> list[tuple[str, Explanation]]:

@@ -80,6 +80,8 @@ def _go(settings: Settings, place: Place, request: Request) -> int:
     pilot = build_pilot(settings, places_of(settings, place.path), flat, printer.report)
     signals.attend(pilot)
     summary = pilot.run()
+    if flat:
+        printer.catch_up(settings.queue)
     printer.summary(summary)
     if summary.parked:
         place.keep = True
@@ -155,6 +157,14 @@ class _Printer:
         self.all_succeeded &= report.verdict is Verdict.SUCCEEDED
         self.output_existed |= bool(report.fault and report.fault.code == "storage.exists")
         say(json.dumps(full_plain(report)) if self._json else _line(report))
+
+    def catch_up(self, queue: str) -> None:
+        """A pilot that took over a job whose report had been accepted already says what was said of it."""
+        from pilot.assemble.submission import last_words
+        from pilot.cli.who import user
+
+        for each in last_words(queue, user()) if not self._reports else ():
+            self.report(each)
 
     def summary(self, summary: Summary) -> None:
         """The pilot is over."""
