@@ -13,7 +13,8 @@ SCRIPTS = ROOT / "scripts"
 
 
 def _run(*argv: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, **environment}
+    own = {name: value for name, value in os.environ.items() if name != "PILOT_APPTAINER"}  # what is sought here
+    env = {**own, **environment}
     return subprocess.run(
         [str(word) for word in argv], env=env, capture_output=True, text=True, timeout=300, check=False
     )
