@@ -392,8 +392,8 @@ class Journal(Protocol):
     def replay(self) -> Sequence[Line]:
         """What an earlier pilot of this state directory left; a torn last line is dropped."""
 
-    def write(self, lines: Sequence[Line]) -> None:
-        """Appends and syncs; returns when the lines are on disk."""
+    def write(self, lines: Sequence[Line], lasting: bool = True) -> None:
+        """Appends; returns when the lines are on disk or, not `lasting`, when they outlive this process."""
 
     def full(self) -> bool:
         """Whether it is time to begin a new segment."""

@@ -57,14 +57,15 @@ class FileJournal:
             _sync_folder(self._folder)
         self._switch(descriptor)
 
-    def write(self, lines: Sequence[Line]) -> None:
-        """Appends and syncs; returns when the lines are on disk."""
+    def write(self, lines: Sequence[Line], lasting: bool = True) -> None:
+        """Appends; returns when the lines are on disk or, not `lasting`, when they outlive this process."""
         data = _encoded(lines)
         with effect("journal.write"):
             self._size += self._write_all(self._file, data)
         self._hold_room(self._file)
-        with effect("journal.sync"):
-            os.fdatasync(self._file)
+        if lasting:
+            with effect("journal.sync"):
+                os.fdatasync(self._file)
 
     def full(self) -> bool:
         """Whether it is time to begin a new segment."""

@@ -255,11 +255,11 @@ class Loop:
     # --- orders --------------------------------------------------------------------------------------------
 
     def _commit(self) -> None:
-        """On disk before the orders go out."""
+        """On disk before the orders go out; facts that nothing follows from need no sync of their own."""
         if not self._lines:
             return
         lines, self._lines = self._lines, []
-        self._desk.journal.write(lines)
+        self._desk.journal.write(lines, lasting=self._outgoing.pending())
         if self._desk.journal.full():
             self._desk.journal.begin(self._snapshots())
 

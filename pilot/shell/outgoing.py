@@ -36,6 +36,10 @@ class Outgoing:
         """An order that goes out when the facts behind it are on disk."""
         self._orders.append(order)
 
+    def pending(self) -> bool:
+        """Whether any order waits to go out."""
+        return bool(self._orders)
+
     def hand_out(self, crew: Crew, report: Callable[[Job], Report], certain: Callable[[str], bool]) -> bool:
         """Hands all of them out; True where one has to wait until its lease has been renewed."""
         orders, self._orders = self._orders, []

@@ -16,8 +16,8 @@ def orders_before_the_journal() -> None:
 
     write, late = FileJournal.write, []
 
-    def too_late(self: FileJournal, lines: Sequence[Any]) -> None:
-        write(self, late)
+    def too_late(self: FileJournal, lines: Sequence[Any], lasting: bool = True) -> None:
+        write(self, late, lasting)
         late[:] = lines
 
     FileJournal.write = too_late  # type: ignore[method-assign]
@@ -27,7 +27,7 @@ def no_journal() -> None:
     """Nothing is written. (One line lost is no mistake that shows: every other fact of a job brings it back.)"""
     from pilot.adapters.journal_file import FileJournal
 
-    FileJournal.write = lambda *_: None  # type: ignore[method-assign]
+    FileJournal.write = lambda *_, **__: None  # type: ignore[method-assign]
 
 
 def no_fencing() -> None:
