@@ -152,7 +152,7 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Calla
     node = probe_node(settings, places.scratch, places.cache)
     server, pulse = server_of(settings), server_of(settings)
     clock = SystemClock()
-    pilot_id = f"{node.host}/{os.getpid()}/{secrets.token_hex(4)}"
+    pilot_id = f"{node.host}/{node.batch or os.getpid()}/{secrets.token_hex(4)}"
     log = Telemetry(places.state / "pilot.log", clock, pilot_id, settings.log_level)
     house = _house(settings, places, flat)
     images = images_of(settings, places.cache)

@@ -36,4 +36,5 @@ def capabilities(
         labels=labels,
         probed=iso(wall),
         notes=found.notes,
+        batch=found.batch,
     )

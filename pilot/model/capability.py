@@ -50,7 +50,7 @@ class LimitedBy:
 class HostFinding:
     """What the host probe saw: the node, and every bound on the slot with its source.
 
-    `numa` holds the cores of each NUMA node, `notes` what could not be read and why.
+    `numa` holds the cores of each NUMA node, `notes` what could not be read and why, `batch` the batch job's name.
     """
 
     host: str
@@ -63,6 +63,7 @@ class HostFinding:
     numa_nodes: int = 1
     numa: tuple[tuple[int, ...], ...] = ()
     notes: tuple[str, ...] = ()
+    batch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,8 @@ class ImageAtHand:
 class Capabilities:
     """What the node is, what the slot may use, what can run here; `probed` is UTC, ISO 8601.
 
-    `numa` holds the cores of each NUMA node; `notes` says what could not be found out, and why.
+    `numa` holds the cores of each NUMA node; `notes` says what could not be found out, and why; `batch` is the job
+    in which the batch system runs this slot.
     """
 
     host: str
@@ -110,6 +112,7 @@ class Capabilities:
     scratch: str = ""
     probed: str = ""
     notes: tuple[str, ...] = ()
+    batch: str = ""
 
 
 @dataclass(frozen=True, slots=True)

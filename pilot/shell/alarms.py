@@ -44,7 +44,7 @@ class Alarms:
         self._unit_random = unit_random
         self._tries: dict[tuple[str, str], int] = {}
 
-    def entered(self, job: Job, walltime: int) -> None:
+    def entered(self, job: Job, walltime: float) -> None:
         """A job entered a phase; `walltime` in seconds, 0 = none."""
         match job.phase:
             case Phase.RUNNING:

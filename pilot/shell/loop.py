@@ -219,9 +219,11 @@ class Loop:
         if is_over(after):
             self._over(after)
 
-    def _entered(self, job: Job) -> None:
+    def _entered(self, job: Job, spent: float = 0.0) -> None:
+        """Sets the alarms of a job's phase; `spent` seconds of it passed under an earlier pilot."""
         share = self._ledger.share(job.key)
-        self._alarms.entered(job, share.walltime_seconds if share else 0)
+        walltime = share.walltime_seconds if share else 0
+        self._alarms.entered(job, max(0.001, walltime - spent) if walltime else 0.0)
 
     def _acknowledged(self, job: Job, accepted: bool) -> None:
         verdict = (job.verdict.value if job.verdict else "failed") if accepted else "fenced"
@@ -331,4 +333,5 @@ class Loop:
             self._tenure.leases.take(key, self._now(), held.job.grant.lease_seconds, certain=False)
         self._apply(facts.Recovered(key))
         if key in self._held:
-            self._entered(self._held[key].job)
+            spent = self._desk.clock.monotonic() - held.dossier.since
+            self._entered(self._held[key].job, max(0.0, spent))

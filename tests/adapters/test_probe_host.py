@@ -9,7 +9,7 @@ import pytest
 
 from pilot.adapters.probe_host import HostProbe, Limits
 from pilot.adapters.probe_host.files import Notes, core_list
-from pilot.adapters.probe_host.grant import granted
+from pilot.adapters.probe_host.grant import batch_id, granted
 from pilot.adapters.probe_host.processor import microarch
 from pilot.core.grants import capabilities
 from pilot.model.capability import Bound, HostFinding, LimitedBy, RuntimeFinding, View
@@ -289,3 +289,20 @@ def test_affinity_of_this_process_is_seen(tmp_path: Path) -> None:
 
 def test_a_scratch_that_is_not_there_yet_counts_where_it_will_be(tmp_path: Path) -> None:
     assert HostProbe({}).look(tmp_path / "not" / "yet").node.scratch_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({}, ""),
+        ({"SLURM_JOB_ID": "4711"}, "slurm-4711"),
+        ({"PBS_JOBID": "12.server"}, "pbs-12.server"),
+        ({"_CONDOR_JOB_AD": "AD"}, "condor-17.3"),
+        ({"_CONDOR_JOB_AD": "/nowhere"}, ""),
+    ],
+)
+def test_the_batch_job_names_the_pilot(environment: dict[str, str], named: str, tmp_path: Path) -> None:
+    ad = tmp_path / "job.ad"
+    ad.write_text('Owner = "u"\nClusterId = 17\nProcId = 3\n')
+    told = {name: str(ad) if value == "AD" else value for name, value in environment.items()}
+    assert batch_id(told, Notes()) == named

@@ -186,7 +186,7 @@ def test_a_stopped_payload_goes_on_from_its_checkpoint_in_the_next_attempt(rig: 
     )  # fmt: skip
     (job,) = rig.queue(steps)
     with pilot(rig) as process:
-        until(lambda: any(f.stat().st_size > 500 for f in rig.root.glob("state/*/scratch/jobs/*/work/events.jsonl")))
+        until(lambda: any(f.stat().st_size > 500 for f in rig.root.glob("state/*/scratch/jobs/*/w*/events.jsonl")))
         process.send_signal(signal.SIGTERM)
         code, said = ended(process)
     assert (code, said[0]["verdict"], said[0]["resume"]["attempt"]) == (143, "interrupted", 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from pilot.adapters.probe_host import processor
 from pilot.adapters.probe_host.cgroups import Allowed, allowed
 from pilot.adapters.probe_host.files import Notes
-from pilot.adapters.probe_host.grant import Granted, granted
+from pilot.adapters.probe_host.grant import Granted, batch_id, granted
 from pilot.model.capability import Bound, HostFinding, View
 
 _SPARED = 20  # one part in so many of the free space is nobody's: a full disk would silence the pilot as well
@@ -39,7 +39,7 @@ class HostProbe:
         """What is here now; a figure that could not be had is left out of the bounds and said in the notes."""
         notes = Notes()
         groups = allowed(self._root, notes)
-        grant = granted(self._environment, notes)
+        grant, batch = granted(self._environment, notes), batch_id(self._environment, notes)
         online = processor.node_cores(self._root, notes)
         mask = processor.affinity(self._root, notes) & online or online
         cpuinfo = notes.head(self._root / "proc/cpuinfo")
@@ -62,6 +62,7 @@ class HostProbe:
             numa_nodes=max(1, len(numa)),
             numa=numa,
             notes=tuple(dict.fromkeys(notes.lines)),
+            batch=batch,
         )
 
     def _cpus(self, node: View, mask: int, groups: Allowed, grant: Granted) -> tuple[Bound, ...]:

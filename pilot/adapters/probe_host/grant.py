@@ -33,6 +33,19 @@ def granted(environment: Environment, notes: Notes) -> Granted:
     )
 
 
+def batch_id(environment: Environment, notes: Notes) -> str:
+    """The job's name in the batch system that started this pilot, such as `slurm-4711`; "" outside of any."""
+    for name, prefix in (("SLURM_JOB_ID", "slurm"), ("PBS_JOBID", "pbs"), ("LSB_JOBID", "lsf"), ("JOB_ID", "sge")):
+        if environment.get(name):
+            return f"{prefix}-{environment[name]}"
+    ad = environment.get("_CONDOR_JOB_AD", "")
+    found = dict(_JOB_LINE.findall(notes.text(Path(ad)))) if ad else {}
+    return f"condor-{found['ClusterId']}.{found.get('ProcId', '0')}" if "ClusterId" in found else ""
+
+
+_JOB_LINE = re.compile(r"^\s*(ClusterId|ProcId)\s*=\s*(\d{1,15})\s*$", re.MULTILINE)
+
+
 def htcondor(environment: Environment, notes: Notes) -> Granted:
     """The slot's own ad: Memory is in MiB, Disk in KiB."""
     path = environment.get("_CONDOR_MACHINE_AD", "")
