@@ -44,9 +44,9 @@ def iso(at: float | None) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") if at is not None else ""
 
 
-def explain(db: Db, row: sqlite3.Row, queue: QueueSettings, matcher: Matcher) -> Explanation:
+def explain(db: Db, row: sqlite3.Row, queue: QueueSettings, matcher: Matcher, now: float) -> Explanation:
     """The first reason why that row of `job` does not run."""
-    stands = _own_state(db, row, queue)
+    stands = _own_state(db, row, queue, now)
     if stands is not None:
         return stands
     seen = _offers(db, row, matcher)
@@ -70,7 +70,7 @@ def _refused(row: sqlite3.Row, seen: Seen) -> Explanation:
     return _say(row, refusal.clause, refusal.attribute, refusal.wanted, refusal.offered, seen.nearest)
 
 
-def _own_state(db: Db, row: sqlite3.Row, queue: QueueSettings) -> Explanation | None:
+def _own_state(db: Db, row: sqlite3.Row, queue: QueueSettings, now: float) -> Explanation | None:
     state = row["state"]
     if state == JobState.DONE:
         return _say(row, "state", "verdict", "not done", _ending(row))
@@ -79,7 +79,7 @@ def _own_state(db: Db, row: sqlite3.Row, queue: QueueSettings) -> Explanation | 
         return _say(row, "state", "lease", "free", pilot)
     if state == JobState.HELD:
         return _say(row, "state", "held", "released", "held; pilot queue release lets it go on")
-    return _waiting(db, row, queue)
+    return _waiting(db, row, queue, now)
 
 
 def _ending(row: sqlite3.Row) -> str:
@@ -90,7 +90,7 @@ def _ending(row: sqlite3.Row) -> str:
     return ": ".join(each for each in (*parts, used) if each)
 
 
-def _waiting(db: Db, row: sqlite3.Row, queue: QueueSettings) -> Explanation | None:
+def _waiting(db: Db, row: sqlite3.Row, queue: QueueSettings, now: float) -> Explanation | None:
     before = db.execute(WAITED_FOR, (row["job"],)).fetchone() if row["blockers"] else None
     if before is not None:
         return _say(row, "after", "after", f"{before['name']} ({before['job_id']}) succeeded", before["state"])
@@ -100,7 +100,7 @@ def _waiting(db: Db, row: sqlite3.Row, queue: QueueSettings) -> Explanation | No
         return _say(
             row, "queue", "owner", queue.owner, f"{row['owner']}; in state test only the queue's owner's jobs run"
         )
-    if row["not_before"] is not None:
+    if row["not_before"] is not None and row["not_before"] > now:  # a pilot that claims clears those that are over
         return _say(
             row, "delay", "not_before", "now", f"{iso(row['not_before'])}, after a failure that was not its own"
         )

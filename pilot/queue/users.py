@@ -79,7 +79,7 @@ class LocalQueue:
     def explain(self, job: str) -> Explanation:
         """Why it stands where it stands."""
         with self._store.reading() as db:
-            return explain(db, self._row(db, job), read_settings(db, self._name), self._matcher)
+            return explain(db, self._row(db, job), read_settings(db, self._name), self._matcher, self._wall())
 
     def hold(self, jobs: Sequence[str]) -> Sequence[JobRow]:
         """Not to be given out (again) until released; what runs now runs on."""

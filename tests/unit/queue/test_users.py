@@ -203,6 +203,20 @@ def test_a_job_that_fits_waits_its_turn(bed: LocalBed) -> None:
     assert (explained.clause, explained.offered) == ("order", "2 jobs are ahead; an offer fits")
 
 
+def test_a_wait_that_is_over_is_no_reason_any_more(bed: LocalBed) -> None:
+    from pilot.model.faults import fault
+
+    user, pilot = bed.user(), bed.pilot()
+    user.add([job("a")])
+    (grant,) = pilot.claim(ask("1"))
+    assert grant is not None
+    why = fault(Code.IMAGE_MISSING, "none here")
+    pilot.report([Report(grant.job_id, 1, "a", Verdict.FAILED, "", "", fault=why)])
+    assert user.explain("a").clause == "delay"
+    bed.clock.move(3600)
+    assert user.explain("a").clause == "order"
+
+
 def test_offers_are_seen_when_claims_come_and_forgotten_after_a_week(bed: LocalBed) -> None:
     user, pilot = bed.user(), bed.pilot()
     user.add([job("a", needs=needs(64))])
