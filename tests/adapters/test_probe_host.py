@@ -153,6 +153,10 @@ def test_htcondor(tmp_path: Path) -> None:
     found, notes = bounds({"_CONDOR_MACHINE_AD": str(tmp_path / "none")})
     assert found == {}
     assert notes == [f"_CONDOR_MACHINE_AD: {tmp_path}/none is empty or not there"]
+    ad.write_text("Cpus = 3\nMemory = ifThenElse(")
+    found, notes = bounds({"_CONDOR_MACHINE_AD": str(ad)})
+    assert found == {"batch:HTCondor Cpus": 3}
+    assert notes == [f"_CONDOR_MACHINE_AD: {ad} names no Memory, Disk: that figure is not bounded by it"]
 
 
 # As batch scripts and steps see them (Slurm 22.05 and 26.05, recorded on real clusters of one node).

@@ -55,6 +55,8 @@ def htcondor(environment: Environment, notes: Notes) -> Granted:
     if not text:
         notes.add("_CONDOR_MACHINE_AD", f"{path} is empty or not there")
     figures = {name.lower(): int(value) for name, value in _AD_LINE.findall(text)}
+    if text and (missing := [name for name in ("Cpus", "Memory", "Disk") if name.lower() not in figures]):
+        notes.add("_CONDOR_MACHINE_AD", f"{path} names no {', '.join(missing)}: that figure is not bounded by it")
     return Granted(
         tuple(_bound("batch:HTCondor Cpus", figures.get("cpus"))),
         tuple(_bound("batch:HTCondor Memory", figures.get("memory"), MIB)),
