@@ -21,7 +21,7 @@ Warn = Callable[[str], None]
 
 def read_jobs(file: Path) -> list[Submission]:
     """Every job of the file, for this very node: its image is verified where it runs, which is here."""
-    return [Submission(each.spec, each.job_id or "", each.code or b"") for each in load_jobs(file, _refusal)]
+    return [Submission(each.spec, each.job_id or "", each.code or b"") for each in load_jobs(file, refusal)]
 
 
 def read_and_pin(file: Path, settings: Settings, warn: Warn) -> list[Submission]:
@@ -30,7 +30,8 @@ def read_and_pin(file: Path, settings: Settings, warn: Warn) -> list[Submission]
     return [replace(each, spec=pins.pinned(each.spec)) for each in read_jobs(file)]
 
 
-def _refusal(requirements: str) -> str:
+def refusal(requirements: str) -> str:
+    """Why that is no ClassAd expression; empty where it is one."""
     try:
         matcher().check(requirements)
     except PortError as refused:

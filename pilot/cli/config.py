@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from pilot.cli import requirements
 from pilot.cli.exits import Exit, Stop
 from pilot.config.problems import ConfigProblems, Problem
 from pilot.config.settings import check_file, load_settings
@@ -71,15 +72,17 @@ def _plain(value: object) -> object:
 
 def _effective_problems() -> tuple[Problem, ...]:
     try:
-        load_settings()
+        return requirements.problems(load_settings())
     except ConfigProblems as found:
         return found.problems
-    return ()
 
 
 def _problems(file: Path, kind: str) -> tuple[Problem, ...]:
     if not _is_job(file, kind):
-        return check_file(file)
+        if wrong := check_file(file):
+            return wrong
+        whole = requirements.problems(load_settings(environment={}, config=file))
+        return tuple(each for each in whole if each.source == str(file))
     from pilot.config.jobfile import load_jobs
 
     try:

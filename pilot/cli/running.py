@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from pilot.assemble.pilot import Pilot, build_pilot, places_of
+from pilot.cli import requirements
 from pilot.cli.exits import Exit, Stop
 from pilot.cli.places import Place, made, state_for_one, state_of
 from pilot.cli.say import say, say_aside
@@ -38,9 +39,12 @@ class Request:
 def settings_of(flags: dict[str, object], config: Path | None) -> Settings:
     """The settings that hold; every problem is one line, exit 78."""
     try:
-        return load_settings(flags, os.environ, config).settings
-    except ConfigProblems as found:
-        raise Stop("\n".join(found.lines()), Exit.CONFIGURATION) from None
+        found = load_settings(flags, os.environ, config)
+        if wrong := requirements.problems(found):
+            raise ConfigProblems(wrong)
+    except ConfigProblems as problems:
+        raise Stop("\n".join(problems.lines()), Exit.CONFIGURATION) from None
+    return found.settings
 
 
 def run_queue(settings: Settings, request: Request) -> int:
