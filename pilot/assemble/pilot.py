@@ -27,11 +27,12 @@ from pilot.core.steward import Rules, Steward
 from pilot.core.timing import LAST_REPORT
 from pilot.model.capability import Capabilities, Offer, View
 from pilot.model.facts import Fact, Go
+from pilot.model.faults import Code
 from pilot.model.job import Job, Phase
 from pilot.model.orders import Kind
 from pilot.model.report import Report
 from pilot.model.visit import Notice, Summary
-from pilot.ports import Runtime, Server
+from pilot.ports import Final, Runtime, Server
 from pilot.queue.local import LocalServer
 from pilot.queue.store import open_store
 from pilot.shell.crew import Crew, Hand
@@ -41,6 +42,7 @@ from pilot.shell.errands import Errands
 from pilot.shell.loop import Loop
 from pilot.shell.payload import Payloads
 from pilot.shell.staging import Staging, remove_tree
+from pilot.shell.story import fold
 from pilot.shell.telemetry import Telemetry
 from pilot.shell.watch import Watch
 
@@ -65,10 +67,13 @@ class Pilot:
 
     loop: Loop
     _closers: list[Callable[[], None]] = field(default_factory=list)
+    unfit: str = ""  # why no job at all can run here
 
     def run(self) -> Summary:
         """Works until it is told or entitled to leave; leaves nothing behind."""
         try:
+            if self.unfit:
+                raise Final(Code.RUNTIME_FAILED, f"no job can run here: {self.unfit}; `pilot doctor` says more")
             return self.loop.run()
         finally:
             for close in self._closers:
@@ -188,7 +193,10 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Calla
     loop.crew = payloads.crew = crew
     launcher.attend(payloads.gone)
     last = (images.close, server.close, pulse.close, journal.close, log.close)
-    return Pilot(loop, [errands.close, watch.close, launcher.close, lambda: crew.close(2.0), *last])
+    # Whoever finds jobs of an earlier pilot here sees to them first; `--job` says itself that its job was declined.
+    fit = node.runtime.works or flat or fold(journal.replay())
+    closers = [errands.close, watch.close, launcher.close, lambda: crew.close(2.0), *last]
+    return Pilot(loop, closers, "" if fit else node.runtime.detail or "no runtime works")
 
 
 def _house(settings: Settings, places: Places, flat: bool) -> House:

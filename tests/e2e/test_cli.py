@@ -256,6 +256,25 @@ def test_a_state_directory_has_one_pilot(rig: Rig) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="issue 2: nothing is unwritable for root; scripts/test is no root")
+def test_a_node_that_can_run_nothing_says_so_and_leaves(rig: Rig) -> None:
+    assert rig.pilot("queue", "init", "--queue", "sqlite:q.db").code == 0
+    ended = rig.pilot("run", "--queue", "sqlite:q.db", "--state", "state", PILOT_APPTAINER="/none/apptainer")
+    assert (ended.code, ended.out) == (71, "")
+    assert ended.said == [
+        "pilot: no job can run here: /none/apptainer: No such file or directory; `pilot doctor` says more"
+    ]
+
+
+def test_a_site_requirement_that_is_no_expression_is_refused(rig: Rig) -> None:
+    (rig.root / "config.yaml").write_text("grace: 5s\nrequirements: 'TARGET.Owner == '\n")
+    line = "config.yaml:2:15: requirements: not a ClassAd expression; check its spelling"
+    checked = rig.pilot("config", "check", "config.yaml")
+    assert (checked.code, checked.lines) == (78, [line])
+    assert rig.pilot("queue", "init", "--queue", "sqlite:q.db").code == 0
+    ended = rig.pilot("run", "--config", "config.yaml", "--queue", "sqlite:q.db", "--state", "state")
+    assert (ended.code, ended.out, ended.said) == (78, "", [f"pilot: {line}"])
+
+
 def test_a_state_directory_that_may_not_be_written(rig: Rig) -> None:
     rig.queue()
     (rig.root / "state").mkdir(mode=0o500)
