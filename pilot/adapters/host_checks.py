@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pilot.model.capability import RuntimeFinding
@@ -198,6 +198,15 @@ def clock(place: Path) -> Check:
     if abs(skew) > SKEW_SECONDS:
         return Check("clock", Status.WARN, "", f"{there} is {skew:+.0f} s away from this machine", "set both clocks")
     return Check("clock", Status.OK, "", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)))
+
+
+def binds(sources: Sequence[str]) -> Check:
+    """The site's directories: a payload does not start where one of them is not there."""
+    gone = [each for each in sources if not Path(each).exists()]
+    if gone:
+        remedy = "correct `binds` in the configuration"
+        return Check("binds", Status.FAIL, Code.RUNTIME_FAILED, f"{', '.join(gone)}: not there", remedy)
+    return Check("binds", Status.OK, "", ", ".join(sources) or "none")
 
 
 def inherited(environment: Mapping[str, str]) -> Check:

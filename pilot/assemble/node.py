@@ -38,6 +38,7 @@ def checks(settings: Settings) -> Iterator[Check]:
     yield host_checks.fuse()
     yield from _runtime(settings)
     yield host_checks.inherited(os.environ)
+    yield host_checks.binds(settings.binds)
     yield host_checks.scratch(place)
     yield host_checks.state(Path(settings.state) if settings.state else place)
     yield host_checks.clock(place)

@@ -104,3 +104,10 @@ def test_inherited_variables() -> None:
     assert checks.inherited({"PATH": "/bin"}).status is Status.OK
     found = checks.inherited({"APPTAINER_BINDPATH": "/a", "LD_PRELOAD": "x.so"})
     assert (found.status, found.detail.startswith("APPTAINER_BINDPATH, LD_PRELOAD")) == (Status.WARN, True)
+
+
+def test_binds(tmp_path: Path) -> None:
+    assert checks.binds(()).detail == "none"
+    assert checks.binds((str(tmp_path),)).status is Status.OK
+    gone = checks.binds((str(tmp_path), f"{tmp_path}/gone"))
+    assert (gone.status, gone.detail) == (Status.FAIL, f"{tmp_path}/gone: not there")
