@@ -11,6 +11,8 @@ from pilot.model.faults import Code, fault
 from pilot.model.plain import full_plain
 from pilot.model.queue import Explanation, Submission
 
+_LOGS = ("logs/std*.log", "logs/pilot.log", "logs/validate.*.log")
+
 
 def enqueue(file: Path, output: Path, state: Path) -> str:
     """The URL of a queue that holds the file's one job."""
@@ -28,9 +30,9 @@ def enqueue(file: Path, output: Path, state: Path) -> str:
 
 
 def _refuse_existing(job: Submission, output: Path) -> None:
-    """An output is never overwritten: better to say so before the work than after it."""
-    for each in job.spec.outputs:
-        taken = next(iter(output.glob(each.name)), None)
+    """Nothing is overwritten, logs no more than outputs: better to say so before the work than after it."""
+    for name in (*(each.name for each in job.spec.outputs), *_LOGS):
+        taken = next(iter(output.glob(name)), None)
         if taken is not None:
             raise Stop(f"{taken}: exists already; give another --output, or remove it", Exit.DISK)
 

@@ -125,6 +125,16 @@ def test_outputs_are_never_overwritten(rig: Rig) -> None:
     assert (rig.root / "out" / "out.txt").read_text() == "precious"
 
 
+def test_logs_of_an_earlier_run_are_told_before_the_work_not_after_it(rig: Rig) -> None:
+    """A job that failed is mended and run again: its outputs are not there, its logs are."""
+    job = rig.job("mine", "false", **OUT)
+    flags = ("--output", rig.root / "out", "--runtime", "bare")
+    assert rig.pilot("run", "--job", job, *flags).code == 20
+    again = rig.pilot("run", "--job", job, *flags)
+    assert (again.code, again.out) == (73, "")
+    assert again.err == f"pilot: {rig.root}/out/logs/pilot.log: exists already; give another --output, or remove it\n"
+
+
 def test_an_output_that_appears_meanwhile_is_not_overwritten_either(rig: Rig) -> None:
     place = rig.root / "out" / "mine"
     job = rig.job("mine", "sh", "-c", f"echo data > out.txt; echo precious > {place}/out.txt", **OUT)
