@@ -39,24 +39,37 @@ class Log:
         return self._sandbox is not None and self._sandbox.exists()
 
 
-def find_log(job: str, state: Path | None, queue: str | None, which: str) -> Log:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A pilot's state directory, if any; `kept`: whether sandboxes kept there go before what the queue knows."""
+
+    state: Path | None
+    kept: bool = False
+
+
+def find_log(job: str, place: Place, queue: str | None, which: str) -> Log:
     """The job's log in a pilot's state directory, else where the queue's last report says that it was stored."""
-    for sandbox in _sandboxes(state, job) if state else ():
+    for sandbox in _sandboxes(place.state, job) if place.state else ():
+        if not place.kept and sandbox.parent.name != "jobs":
+            continue  # an older attempt's, perhaps
         path = sandbox / "logs" / which
         return Log(path, Follower(str(path)), sandbox if sandbox.parent.name == "jobs" else None)
-    stored = _stored_log(job, queue, which) if queue else None
-    if stored is None:
+    if not queue:
         raise Final(
             Code.STAGE_IN_MISSING, f"job {job}: no {which} found; give --state of its pilot, or --queue of its queue"
         )
+    stored = _stored_log(job, queue, which)
     return Log(stored, Follower(str(stored)), None)
 
 
-def _stored_log(job: str, queue: str, which: str) -> Path | None:
+def _stored_log(job: str, queue: str, which: str) -> Path:
     reports = open_queue(queue, "default", "").results(job)
+    if not reports:
+        more = f"`pilot queue explain {job}` says how it stands; while it runs, give --state of its pilot"
+        raise Final(Code.STAGE_IN_MISSING, f"job {job}: no attempt of it has ended yet; {more}")
     urls = [getattr(each.logs, which) for each in reports]
     found = next((each for each in reversed(urls) if each), None)
-    return Path(unquote(urlsplit(found).path)) if found else None
+    return Path(unquote(urlsplit(found).path)) if found else Path(os.devnull)  # empty logs are not stored
 
 
 def _sandboxes(state: Path, job: str) -> list[Path]:

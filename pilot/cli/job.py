@@ -7,21 +7,25 @@ from pathlib import Path
 import click
 
 from pilot.cli.exits import Exit, Stop
+from pilot.cli.say import say_aside
 from pilot.cli.who import user
 
 STATE = click.option(
-    "--state", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="DIR", help="The pilot's state."
+    "--state",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="The pilot's state; default: as `pilot run` on that queue.",
 )
 QUEUE = click.option("--queue", metavar="URL", envvar="PILOT_QUEUE", help="The queue: sqlite:PATH.")
 _FOLLOW_SECONDS = 0.2
 
 
-@click.group(name="job", epilog="Example: pilot job logs -f my-job --state ~/.local/state/pilot/0123456789abcdef")
+@click.group(name="job", epilog="Example: pilot job logs -f my-job --queue sqlite:queue.db")
 def group() -> None:
     """A job's output, live; its end; its story from the journal; its sandbox after it failed."""
 
 
-@group.command(epilog="Example: pilot job logs -f my-job --state DIR")
+@group.command(epilog="Example: pilot job logs -f my-job --queue sqlite:queue.db")
 @click.argument("job")
 @STATE
 @QUEUE
@@ -30,14 +34,17 @@ def group() -> None:
 @click.option("--pilot", "which", flag_value="pilot", help="The job's part of the pilot's log instead.")
 def logs(job: str, state: Path | None, queue: str | None, follow: bool, which: str | None) -> int:
     """Prints what a job has written, running or ended."""
-    from pilot.assemble.jobs import find_log
+    from pilot.assemble.jobs import Place, find_log
 
-    log = find_log(job, state, queue, which or "stdout")
-    _write(log.more())
+    place = Place(state, kept=True) if state else Place(_at_hand(queue))
+    which = which or "stdout"
+    log = find_log(job, place, queue, which)
+    said = _write(log.more())
     while follow and log.live():
         time.sleep(_FOLLOW_SECONDS)
-        _write(log.more())
-    _write(log.more())
+        said += _write(log.more())
+    if not said + _write(log.more()):
+        say_aside(f"job {job}: nothing in its {which}{'; --stderr shows the other' if which == 'stdout' else ''}")
     return Exit.OK
 
 
@@ -52,50 +59,63 @@ def kill(job: str, queue: str | None) -> int:
     return Exit.OK
 
 
-@group.command(epilog="Example: pilot job replay my-job --state DIR")
+@group.command(epilog="Example: pilot job replay my-job --queue sqlite:queue.db")
 @click.argument("job")
 @STATE
+@QUEUE
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def replay(job: str, state: Path | None, style: str) -> int:
+def replay(job: str, state: Path | None, queue: str | None, style: str) -> int:
     """Tells a job's life again from the journal: every fact, and where it led."""
     from pilot.assemble.jobs import retell
 
-    for line in retell(job, _state(state), style):
+    for line in retell(job, _state(state, queue), style):
         click.echo(line)
     return Exit.OK
 
 
-@group.command(epilog="Example: pilot job shell my-job --state DIR")
+@group.command(epilog="Example: pilot job shell my-job --queue sqlite:queue.db")
 @click.argument("job")
 @STATE
+@QUEUE
 @click.option("--dry-run", is_flag=True, help="Print the command only.")
-def shell(job: str, state: Path | None, dry_run: bool) -> int:
+def shell(job: str, state: Path | None, queue: str | None, dry_run: bool) -> int:
     """Opens a shell in the sandbox of a failed job: its image, inputs, code and environment."""
     from pilot.assemble.jobs import open_again
 
-    return open_again(job, _state(state), ("/bin/sh", "-i"), dry_run)
+    return open_again(job, _state(state, queue), ("/bin/sh", "-i"), dry_run)
 
 
-@group.command(epilog="Example: pilot job rerun my-job --state DIR")
+@group.command(epilog="Example: pilot job rerun my-job --queue sqlite:queue.db")
 @click.argument("job")
 @STATE
+@QUEUE
 @click.option("--dry-run", is_flag=True, help="Print the command only.")
-def rerun(job: str, state: Path | None, dry_run: bool) -> int:
+def rerun(job: str, state: Path | None, queue: str | None, dry_run: bool) -> int:
     """Runs a failed job's command once more in its kept sandbox, with its output on this terminal."""
     from pilot.assemble.jobs import open_again
 
-    return open_again(job, _state(state), (), dry_run)
+    return open_again(job, _state(state, queue), (), dry_run)
 
 
-def _write(said: bytes) -> None:
+def _write(said: bytes) -> int:
     sys.stdout.buffer.write(said)
     sys.stdout.buffer.flush()
+    return len(said)
 
 
-def _state(state: Path | None) -> Path:
-    if state is None:
-        raise Stop("which pilot's? give --state DIR, its state directory", Exit.USAGE)
-    return state.absolute()  # commands are run in the job's own directory
+def _state(state: Path | None, queue: str | None) -> Path:
+    found = state or _at_hand(queue)
+    if found is None:
+        raise Stop("which pilot's? give --queue of its queue, or --state DIR, its state directory", Exit.USAGE)
+    return found.absolute()  # commands are run in the job's own directory
+
+
+def _at_hand(queue: str | None) -> Path | None:
+    """The state directory that `pilot run` with these words would use, if it is there."""
+    from pilot.cli.places import state_at_hand
+    from pilot.cli.running import settings_of
+
+    return state_at_hand(settings_of({"queue": queue}, None))
 
 
 def _queue(queue: str | None) -> str:

@@ -37,6 +37,14 @@ def state_of(settings: Settings) -> Path:
     return made(Path(settings.state) if settings.state else _default_state(settings.queue), "--state", 0o700)
 
 
+def state_at_hand(settings: Settings) -> Path | None:
+    """Where this user's pilots on the queue keep their state, if one has been at work here; makes nothing."""
+    if not (settings.state or settings.queue):
+        return None
+    found = Path(settings.state) if settings.state else _default_state(settings.queue)
+    return found if found.is_dir() else None
+
+
 @contextlib.contextmanager
 def state_for_one(settings: Settings) -> Iterator[Place]:
     """A state directory for one job: the configured one, else one that goes when the job is over."""

@@ -433,6 +433,31 @@ def test_logs_of_a_running_job_are_followed_and_the_job_is_killed(rig: Rig) -> N
     assert stored.out.startswith("tick\n")
 
 
+def test_the_queue_is_enough_to_find_the_state_of_a_pilot_with_nothing_set(rig: Rig) -> None:
+    """`pilot run --queue Q` without --state, and `pilot job ... --queue Q` without --state, mean the same place."""
+    [job_id] = rig.queue(rig.job("mine", "sh", "-c", "echo once >&2; exit 3", attempts=1))
+    early = rig.pilot("job", "logs", "mine", "--queue", rig.url)
+    assert (early.code, len(early.said)) == (69, 1)
+    assert "no attempt of it has ended yet; `pilot queue explain mine`" in early.err
+    rig.pilot("run", "--queue", rig.url, "--runtime", "bare", "--max-jobs", "1")
+    assert "Granted" in rig.pilot("job", "replay", job_id, "--queue", rig.url).out
+    again = rig.pilot("job", "rerun", "mine", PILOT_QUEUE=rig.url)
+    assert (again.code, again.err) == (3, "once\n")
+    silent = rig.pilot("job", "logs", "mine", "--queue", rig.url)
+    assert (silent.code, silent.out) == (0, "")
+    assert silent.err == "pilot: job mine: nothing in its stdout; --stderr shows the other\n"
+    assert rig.pilot("job", "logs", "mine", "--stderr", "--queue", rig.url).out == "once\n"
+
+
+def test_a_running_job_is_followed_with_the_queue_alone(rig: Rig) -> None:
+    [job_id] = rig.queue(rig.job("mine", "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do echo tick; sleep 0.2; done"))
+    with rig.begin("run", "--queue", rig.url, "--runtime", "bare", "--max-jobs", "1") as pilot:
+        logs = ".local/state/pilot/*/scratch/jobs/*/logs/stdout"
+        until(lambda: any(each.stat().st_size for each in rig.home.glob(logs)))
+        assert rig.pilot("job", "logs", "-f", job_id, "--queue", rig.url).out == "tick\n" * 10
+        pilot.communicate(timeout=30)
+
+
 @pytest.mark.parametrize("image", ["bare", pytest.param("test-tiny", marks=pytest.mark.apptainer)])
 def test_a_failed_job_is_opened_again(rig: Rig, image: str) -> None:
     """Its sandbox is kept: told again from the journal, run once more, and entered."""
