@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pilot.assemble.pilot import clear_away
 from pilot.cli.exits import Exit, Stop
-from pilot.config.home import home
+from pilot.config.home import full_path, home
 from pilot.config.settings import Settings
 
 
@@ -65,6 +65,6 @@ def _default_state(queue: str) -> Path:
     batch = os.environ.get("_CONDOR_SCRATCH_DIR")
     above = os.environ.get("XDG_STATE_HOME") or ("" if batch else str(home() / ".local/state"))
     scheme, _, rest = queue.partition(":")
-    where = f"{scheme}:{Path(rest).absolute()}" if scheme == "sqlite" else queue
+    where = f"{scheme}:{full_path(Path(rest))}" if scheme == "sqlite" else queue
     name = hashlib.sha256(where.encode()).hexdigest()[:16]
     return Path(batch) / "pilot" if batch else Path(above) / "pilot" / name

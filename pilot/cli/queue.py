@@ -13,6 +13,7 @@ from pilot.cli.exits import Exit, Stop
 from pilot.cli.queue_text import explanation_text, print_rows, print_settings, say, view_plain, view_text
 from pilot.cli.units import DURATION
 from pilot.cli.who import user
+from pilot.config.home import full_path
 from pilot.model.faults import Code
 from pilot.model.plain import full_plain
 from pilot.model.queue import JobState, QueueSettings, QueueState
@@ -170,12 +171,12 @@ def _url(url: str | None) -> str:
 
 
 def _destination(output: str) -> str:
-    return output if "://" in output else Path(output).expanduser().absolute().as_uri()
+    return output if "://" in output else full_path(Path(output).expanduser()).as_uri()
 
 
 def _beside(url: str) -> str:
     with _configuration():
-        path = queue_path(url).absolute()
+        path = full_path(queue_path(url))
     return path.with_name(f"{path.stem}-outputs").as_uri()
 
 

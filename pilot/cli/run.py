@@ -45,10 +45,11 @@ def command(
     takes no more; USR1 asks payloads to save now.
     """
     from pilot.cli.running import Request, run_one_job, run_queue, settings_of
+    from pilot.config.home import full_path
 
     for name in ("state", "token_file"):
         found = flags[name]
-        flags[name] = found.absolute() if isinstance(found, Path) else None
+        flags[name] = full_path(found) if isinstance(found, Path) else None
     request = Request(style, job, output, dry_run, reflect_exit_status, both=bool(job and flags["queue"]))
     settings = settings_of(flags, config)
     return run_queue(settings, request) if job is None else run_one_job(settings, request)

@@ -89,7 +89,8 @@ def _go(settings: Settings, place: Place, request: Request) -> int:
     printer.summary(summary)
     if summary.parked:
         place.keep = True
-        say_aside(f"outputs could not be stored and are kept: the same command with --state {place.path} tries again")
+        why, again = f"{place.path}/pilot.log says why", f"the same command with --state {place.path} tries again"
+        say_aside(f"outputs could not be stored and are kept: {again}; {why}")
     return _exit_code(printer, signals.ended_by, request.reflect or flat, summary.parked)
 
 

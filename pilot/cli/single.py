@@ -7,6 +7,7 @@ from pilot.assemble.submission import add_alone, begun, left_waiting, read_jobs
 from pilot.cli.exits import Exit, Stop
 from pilot.cli.say import say
 from pilot.cli.who import user
+from pilot.config.home import full_path
 from pilot.model.faults import Code, fault
 from pilot.model.plain import full_plain
 from pilot.model.queue import Explanation, Submission
@@ -26,7 +27,7 @@ def enqueue(file: Path, output: Path, state: Path) -> str:
     if open_jobs:
         raise Stop(f"{state}: holds the unfinished job {open_jobs[0]!r}; give another --state", Exit.LATER)
     _refuse_existing(job, output)
-    return add_alone(job, place, output.absolute().as_uri(), user())
+    return add_alone(job, place, full_path(output).as_uri(), user())
 
 
 def _refuse_existing(job: Submission, output: Path) -> None:

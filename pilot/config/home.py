@@ -12,3 +12,9 @@ def home() -> Path:
     except RuntimeError:
         advice = "no home directory here: set HOME, or PILOT_CACHE and PILOT_STATE"
         raise ConfigProblems([Problem("environment", 0, 0, advice)]) from None
+
+
+def full_path(path: Path) -> Path:
+    """The absolute path as it was written; one with `..`, which no file URL may hold, with its links followed."""
+    whole = path.absolute()
+    return whole.resolve() if ".." in whole.parts else whole

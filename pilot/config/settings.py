@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pilot.config import readers
+from pilot.config.home import full_path
 from pilot.config.problems import ConfigProblems, Problem, did_you_mean, shown
 from pilot.config.readers import Label
 
@@ -166,7 +167,7 @@ def _from_variables(environment: Mapping[str, str]) -> _Layer:
 
 def _whole(name: str, text: str) -> str:
     """A relative path in a variable starts where the command was started."""
-    return text if KEYS[name].read is not readers.absolute or text.startswith("~") else str(Path(text).absolute())
+    return text if KEYS[name].read is not readers.absolute or text.startswith("~") else str(full_path(Path(text)))
 
 
 def _read(given: Mapping[str, tuple[object, str]]) -> _Layer:

@@ -103,6 +103,23 @@ def test_one_job_by_relative_paths(rig: Rig) -> None:
     assert (job.parent / "out" / "logs" / "stdout.log").read_text() == "hello\n"
 
 
+def test_paths_may_go_up(rig: Rig) -> None:
+    """No file URL may hold `..`, but people type it: the output of one job, of a queue, and beside a queue."""
+    job, below = rig.job("mine", *ECHO, **OUT), rig.root / "a" / "b"
+    below.mkdir(parents=True)
+    flags = ("--output", "../out", "--state", "../state", "--runtime", "bare")
+    assert rig.pilot("run", "--job", job, *flags, cwd=below).code == 0
+    assert (rig.root / "a" / "out" / "out.txt").read_text() == "data\n"
+    for name, more in {"q.db": (), "r.db": ("--output", "../stored")}.items():
+        queue = ("--queue", f"sqlite:../{name}")
+        assert rig.pilot("queue", "init", *queue, *more, cwd=below).code == 0
+        assert rig.pilot("queue", "add", *queue, job, cwd=below).code == 0
+        served = rig.pilot("run", *queue, "--runtime", "bare", "--max-jobs", "1", cwd=below, PILOT_STATE=f"../{name}-s")
+        assert served.lines[0].startswith("succeeded: mine ("), served
+    found = {each.relative_to(rig.root / "a").parts[0] for each in (rig.root / "a").glob("*/*/1/out.txt")}
+    assert found == {"q-outputs", "stored"}
+
+
 def test_json_of_one_job_is_its_report_alone(rig: Rig) -> None:
     job = rig.job("mine", *ECHO, **OUT)
     ended = rig.pilot("run", "--job", job, "--output", rig.root / "out", "--runtime", "bare", "--format", "json")
