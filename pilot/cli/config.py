@@ -83,10 +83,10 @@ def _problems(file: Path, kind: str) -> tuple[Problem, ...]:
             return wrong
         whole = requirements.problems(load_settings(environment={}, config=file))
         return tuple(each for each in whole if each.source == str(file))
-    from pilot.config.jobfile import load_jobs
+    from pilot.assemble.submission import read_jobs
 
     try:
-        load_jobs(file)
+        read_jobs(file)
     except ConfigProblems as found:
         return found.problems
     return ()

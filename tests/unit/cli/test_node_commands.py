@@ -79,6 +79,7 @@ def test_doctor_says_what_fails(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         ("name: a\ncommand: [x]\n", 0, "ok"),
         ("name: a\ncomand: [x]\nneeds: {}\n", 65, "f.yaml:2:1: unknown key 'comand'; did you mean 'command'?"),
         ("name: a\ncommand: &x [x]\n", 65, "f.yaml:2:10: anchors (&) and aliases (*) are not accepted"),
+        ("name: a\ncommand: [x]\nrequirements: TARGET.Cpus >=\n", 65, "f.yaml:3:15: requirements: not a ClassAd"),
         ("name: a\ncommand: [x]\noutputs: [{name: ../x}]\n", 65, "f.yaml:3:18: outputs[0].name: '../x' leads out"),
     ],
 )
