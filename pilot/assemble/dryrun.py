@@ -29,25 +29,31 @@ def show(settings: Settings, places: Places, style: str) -> Iterator[str]:
     """Tells the first waiting job that fits this slot, and what would be started for it."""
     node = probe_node(settings, places.scratch, places.cache)
     found = _first_fit(settings, node)
-    if found is None:
-        yield json.dumps({"would_claim": None}) if style == "json" else "nothing that waits fits this slot"
+    if isinstance(found, str):
+        yield json.dumps({"would_claim": None}) if style == "json" else f"nothing that waits fits this slot{found}"
         return
     plan = _plan(settings, places, node, found)
     yield from _as_json(found, plan) if style == "json" else _as_text(found, plan)
 
 
-def _first_fit(settings: Settings, node: Capabilities) -> JobView | None:
+def _first_fit(settings: Settings, node: Capabilities) -> JobView | str:
+    """The job that would be given out first, in the queue's order; else what the first of those that wait lacks."""
     offer = offer_of("dry-run", node, node.slot, settings)
     store = open_store(queue_path(settings.queue))
     queue, judge = LocalQueue(store, matcher(), "", settings.queue_name), matcher()
     try:
-        for row in queue.find((JobState.WAITING,), limit=LOOKED_AT):
-            view = queue.show(row.job_id)
-            if isinstance(fit(shape_of(view.spec, row.owner), offer, judge), Fit):
+        rows = queue.find((JobState.WAITING,), limit=LOOKED_AT)
+        views = [each for each in (queue.show(row.job_id) for row in rows) if not each.waits_for]
+        refused = ""
+        for view in sorted(views, key=lambda each: -each.priority):
+            found = fit(shape_of(view.spec, view.job.owner), offer, judge)
+            if isinstance(found, Fit):
                 return view
+            said = f": {view.spec.name}: {found.clause}: wanted {found.wanted}, offered {found.offered}"
+            refused = refused or said
+        return refused
     finally:
         store.close()
-    return None
 
 
 def _plan(settings: Settings, places: Places, node: Capabilities, view: JobView) -> RunPlan:

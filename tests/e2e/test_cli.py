@@ -253,6 +253,19 @@ def test_a_dry_run_on_a_queue_claims_nothing(rig: Rig) -> None:
     assert (row["state"], row["attempt"]) == ("waiting", 0)
 
 
+def test_a_dry_run_names_the_job_that_a_pilot_would_get(rig: Rig) -> None:
+    """Neither one that waits for another, nor one of lower priority; and where none fits, it says why not."""
+    jobs = [{"name": "late", "after": ["low"]}, {"name": "low"}, {"name": "high", "priority": 10}]
+    file = rig.root / "jobs.json"
+    file.write_text(json.dumps([{"command": ["true"], **each} for each in jobs]))
+    rig.queue(file)
+    shown = rig.pilot("run", "--queue", rig.url, "--runtime", "bare", "--dry-run")
+    assert shown.lines[0].startswith("would claim high (")
+    large = rig.job("large", "true", needs={"cpus": 4000})
+    shown = rig.pilot("run", "--job", large, "--output", rig.root / "o", "--runtime", "bare", "--dry-run")
+    assert shown.lines[0].startswith("nothing that waits fits this slot: large: needs.cpus: wanted 4000, offered ")
+
+
 # --- a queue ---------------------------------------------------------------------------------------------------------
 
 
