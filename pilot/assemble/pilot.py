@@ -263,6 +263,12 @@ def _rules(settings: Settings, poll: float) -> Rules:
     )
 
 
+def least_lifetime(settings: Settings) -> float:
+    """Seconds below which a lifetime leaves no time for any job: one that is short, its stop, and the last report."""
+    rules = _rules(settings, 1.0)
+    return rules.closing + rules.shortest_job
+
+
 def offer_of(pilot_id: str, node: Capabilities, free: View, settings: Settings) -> Offer:
     """What is free now, as the queue is told."""
     own = (("Requirements", settings.requirements),) if settings.requirements else ()

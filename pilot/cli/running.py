@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from pilot.assemble.pilot import Pilot, build_pilot, places_of
+from pilot.assemble.pilot import Pilot, build_pilot, least_lifetime, places_of
 from pilot.cli import requirements
 from pilot.cli.exits import Exit, Stop
 from pilot.cli.places import Place, made, state_for_one, state_of
@@ -83,6 +83,8 @@ def _go(settings: Settings, place: Place, request: Request) -> int:
     printer = _Printer(request.style, flat)
     pilot = build_pilot(settings, places_of(settings, place.path), flat, printer.report)
     signals.attend(pilot)
+    if 0 < settings.lifetime < least_lifetime(settings):
+        say_aside(f"a lifetime under {least_lifetime(settings):g}s leaves no time to claim a job: give a longer one")
     summary = pilot.run()
     if flat:
         printer.catch_up(settings.queue)

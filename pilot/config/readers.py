@@ -110,9 +110,18 @@ def _pair(item: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+# Attributes that the probe tells; a label of that name would be a claim against it, and is refused.
+PROBED = frozenset(
+    """arch cpus disk gpus gpus_capability gpus_devicename gpus_globalmemorymb hassingularity images machine memory
+    microarch name opsys requirements runtime secondsleft""".split()  # noqa: SIM905  a list of them reads worse
+)
+
+
 def _attribute(name: str) -> str:
     if not name.isascii() or not name.isidentifier() or len(name) > 64:
         raise ValueError(f"{shown(name)[5:]} is no name of an attribute: use letters, digits and _")
+    if name.lower() in PROBED:
+        raise ValueError(f"{name} is what the node itself tells: choose another name, or set cpus, memory and the like")
     return name
 
 

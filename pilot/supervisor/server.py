@@ -15,6 +15,7 @@ from pilot.supervisor.link import Link
 from pilot.supervisor.order import Order
 from pilot.supervisor.reactor import Reactor
 from pilot.supervisor.shim import failed
+from pilot.supervisor.sweep import ORPHAN_GRACE_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Supervisor:
         while not self._done():
             self.reactor.turn(self._pause_s())
             if self._pilot_is_dead():
-                self.fleet.stop_all("pilot-death")
+                self.fleet.stop_all("pilot-death", ORPHAN_GRACE_S)
             self.fleet.end_orphans()
 
     def _done(self) -> bool:

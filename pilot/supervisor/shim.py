@@ -181,7 +181,7 @@ class Shim:
         if self.link.closed:
             del self.handlers[self.link.fileno()]
             self.poll.unregister(self.link.fileno())
-            self._stop(self.order.grace, "supervisor-death")
+            self._stop(min(self.order.grace, sweep.ORPHAN_GRACE_S), "supervisor-death")
 
     def _stop(self, grace_s: float, why: str) -> None:
         """TERM now and KILL after the grace; asked again, it can only come sooner."""

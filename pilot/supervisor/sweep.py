@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # A process that a KILL has not ended by then hangs in the kernel (state D) or belongs to another user.
 UNKILLABLE_AFTER_S = 10.0
+# A payload whose pilot is gone has nobody to save for: with the adopt window before it, all is over within ten seconds.
+ORPHAN_GRACE_S = 4.0
 # What forks in new groups faster than it can be stopped is left to the next round, and to the limit above.
 _STOP_PASSES = 20
 _FIRST_PAUSE_S = 0.002
