@@ -171,9 +171,9 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Calla
         unpack=unpack,
         clock=clock,
     )
-    payloads, staging = Payloads(doors, house), Staging(doors, house)
-    errands = Errands(server, pulse, lambda: offer_of(pilot_id, node, loop.offer_free(), settings))
     watch = Watch(lambda end: loop.post(end))  # noqa: PLW0108  the loop is made below
+    payloads, staging = Payloads(doors, house, watch.peak), Staging(doors, house)
+    errands = Errands(server, pulse, lambda: offer_of(pilot_id, node, loop.offer_free(), settings))
     desk = Desk(
         clock=clock,
         journal=journal,

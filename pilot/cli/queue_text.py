@@ -63,7 +63,30 @@ def view_text(view: JobView) -> str:
     return "\n".join(lines)
 
 
+_UNITS = {"Memory": 1 << 20, "Disk": 1 << 10, "GPUs_GlobalMemoryMb": 1 << 20}  # what HTCondor counts these in
+
+
+def wanted(found: Explanation) -> str:
+    """What the job wants, as a person reads it."""
+    return _with_unit(found.attribute, found.wanted)
+
+
+def offered(found: Explanation) -> str:
+    """What was offered, as a person reads it."""
+    return _with_unit(found.attribute, found.offered)
+
+
+def _with_unit(attribute: str, value: str) -> str:
+    if attribute == "SecondsLeft" and value.isdigit():
+        return f"{value} s"
+    if attribute not in _UNITS or not value.isdigit():
+        return value
+    size = int(value) * _UNITS[attribute]
+    return f"{size / 2**30:.3g} GiB" if size >= 1 << 30 else f"{size / 2**20:.3g} MiB"
+
+
 def explanation_text(found: Explanation) -> str:
     """The reason in one line, and the offer that came nearest in another."""
-    text = f"{found.job_id}: {found.clause}: {found.attribute}: wanted {found.wanted}, found {found.offered}"
+    about = "" if found.attribute == found.clause else f" {found.attribute}:"
+    text = f"{found.job_id}: {found.clause}:{about} wanted {wanted(found)}, found {offered(found)}"
     return f"{text}\nnearest: {found.nearest.offer}, seen {found.nearest.seen_at}" if found.nearest else text

@@ -1,16 +1,20 @@
 """`pilot run --job`: one job file becomes a queue of its own."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pilot.assemble.submission import add_alone, begun, left_waiting, read_jobs
 from pilot.cli.exits import Exit, Stop
+from pilot.cli.queue_text import offered, wanted
 from pilot.cli.say import say
 from pilot.cli.who import user
 from pilot.config.home import full_path
 from pilot.model.faults import Code, fault
+from pilot.model.job import Verdict
 from pilot.model.plain import full_plain
 from pilot.model.queue import Explanation, Submission
+from pilot.model.report import Report
 
 _LOGS = ("logs/std*.log", "logs/pilot.log", "logs/validate.*.log")
 
@@ -39,17 +43,15 @@ def _refuse_existing(job: Submission, output: Path) -> None:
 
 
 def declined(url: str, style: str) -> int:
-    """The exit code and one clear line for jobs that nothing here could run; 0 where there are none."""
+    """The exit code and the report of jobs that nothing here could run; 0 where there are none."""
     left = left_waiting(url, user())
     for name, found in left:
-        say(_as_json(name, found) if style == "json" else f"declined: {name}: {_why(found)}")
-    return Exit.UNFIT if left else Exit.OK
+        why = f"this slot cannot run it: {found.clause}: wanted {wanted(found)}, offered {offered(found)}"
+        say(_as_json(name, found, why) if style == "json" else f"declined: {name}: {why}")
+    return Exit.NOT_SUCCEEDED if left else Exit.OK
 
 
-def _why(found: Explanation) -> str:
-    return f"this slot cannot run it: {found.clause}: wanted {found.wanted}, offered {found.offered}"
-
-
-def _as_json(name: str, found: Explanation) -> str:
-    said = {"job_id": found.job_id, "attempt": 0, "name": name, "verdict": "declined"}
-    return json.dumps({**said, "fault": full_plain(fault(Code.JOB_INVALID, _why(found)))})
+def _as_json(name: str, found: Explanation, why: str) -> str:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    report = Report(found.job_id, 0, name, Verdict.DECLINED, now, now, fault=fault(Code.SLOT_UNFIT, why))
+    return json.dumps(full_plain(report))

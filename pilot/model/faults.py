@@ -65,6 +65,7 @@ class Code(StrEnum):
     IMAGE_MISSING = "image.missing"
     IMAGE_CORRUPT = "image.corrupt"
     STOP_FAILED = "stop.failed"
+    SLOT_UNFIT = "slot.unfit"
     STORAGE_UNREACHABLE = "storage.unreachable"
     STORAGE_DENIED = "storage.denied"
     STORAGE_EXISTS = "storage.exists"
@@ -148,6 +149,9 @@ REGISTRY: dict[Code, Entry] = {
         _N, "the image's bytes are not what its digest says", "`pilot image pull` it again", 1309
     ),
     Code.STOP_FAILED: Entry(_N, "a process could not be ended", "drain the node", 1353),
+    Code.SLOT_UNFIT: Entry(
+        _N, "this slot cannot give what the job needs", "run in a larger slot, or ask for less", 1344
+    ),
     Code.STORAGE_UNREACHABLE: Entry(_S, "the storage did not answer", "here later, or elsewhere", 1137),
     Code.STORAGE_DENIED: Entry(_S, "the storage refused", "check the permissions of the destination", 1383),
     Code.STORAGE_EXISTS: Entry(

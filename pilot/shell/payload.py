@@ -3,6 +3,7 @@
 import contextlib
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pilot.model.facts import Broke, Exited, Fact, Saved, Stopped, Validated
@@ -32,7 +33,8 @@ class _Waiting:
 class Payloads:
     """Carries out *start*, *adopt*, *validate*, *checkpoint* and *stop*; ends come through `gone`."""
 
-    def __init__(self, doors: Doors, house: House) -> None:
+    def __init__(self, doors: Doors, house: House, peak: Callable[[str], int]) -> None:
+        self.peak = peak
         self._doors = doors
         self._house = house
         self._lock = threading.Lock()
@@ -124,7 +126,9 @@ class Payloads:
         restored = _restored(sandbox) if resume else ""
         ending = contract.ending_of(gone, sandbox, restored)
         over = _over_scratch(waiting.task, sandbox) if gone.exit_code != 0 else 0
-        return Exited(order.key, order.ticket, replace(ending, orphaned=_orphaned(gone), over_scratch=over))
+        usage = replace(ending.usage, scratch_peak_bytes=max(self.peak(job.key), tree_bytes(sandbox.root)))
+        seen = replace(ending, usage=usage, orphaned=_orphaned(gone), over_scratch=over)
+        return Exited(order.key, order.ticket, seen)
 
     # --- helpers -------------------------------------------------------------------------------------------
 

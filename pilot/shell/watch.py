@@ -20,6 +20,7 @@ class Watch:
     def __init__(self, post: Callable[[End], None]) -> None:
         self._post = post
         self._watched: dict[str, tuple[Path, int]] = {}
+        self._peaks: dict[str, int] = {}
         self._change = threading.Condition()
         self._thread: threading.Thread | None = None
         self._over = False
@@ -33,10 +34,15 @@ class Watch:
             self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
             self._thread.start()
 
+    def peak(self, key: str) -> int:
+        """The most bytes that were seen in a sandbox so far."""
+        return self._peaks.get(key, 0)
+
     def drop(self, key: str) -> None:
         """The payload is over."""
         with self._change:
             self._watched.pop(key, None)
+            self._peaks.pop(key, None)
 
     def close(self) -> None:
         """Ends the thread."""
@@ -65,6 +71,9 @@ class Watch:
 
     def _look(self, key: str, root: Path, limit: int) -> None:
         used = tree_bytes(root)
+        with self._change:
+            if key in self._watched:
+                self._peaks[key] = max(used, self._peaks.get(key, 0))
         if used > limit:
             self.drop(key)
             detail = f"{used:,} bytes in the sandbox; its share is {limit:,}"

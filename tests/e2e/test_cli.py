@@ -163,13 +163,13 @@ def test_an_output_that_appears_meanwhile_is_not_overwritten_either(rig: Rig) ->
 
 def test_a_job_that_this_slot_cannot_run_is_declined_with_the_reason(rig: Rig) -> None:
     one = rig.one(rig.job("large", "true", needs={"cpus": 4000}))
-    assert one.code == 71
+    assert one.code == 20
     assert one.lines[-1].startswith("declined: large: this slot cannot run it: needs.cpus: wanted 4000, offered ")
 
 
 def test_a_job_without_image_is_declined_where_containers_are_wanted(rig: Rig) -> None:
     one = rig.one(rig.job("naked", "true"), runtime="apptainer")
-    assert one.code == 71
+    assert one.code == 20
     assert "declined: naked: this slot cannot run it: image: " in one.out
 
 
@@ -315,6 +315,7 @@ def test_a_site_requirement_that_is_no_expression_is_refused(rig: Rig) -> None:
     assert (ended.code, ended.out, ended.said) == (78, "", [f"pilot: {line}"])
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="issue 2: nothing is unwritable for root; scripts/test is no root")
 def test_a_state_directory_that_may_not_be_written(rig: Rig) -> None:
     rig.queue()
     (rig.root / "state").mkdir(mode=0o500)
