@@ -131,7 +131,12 @@ def _encoded(lines: Sequence[Line]) -> bytes:
 
 
 def _encoded_line(line: Line) -> bytes:
-    text = _encode({"v": SCHEMA, "t": line.wall, "m": line.mono, "k": line.key, "f": line.fact}).encode()
+    """One line; half a character from a payload (a lone surrogate) is written as JSON's own escape of it."""
+    text = _encode({"v": SCHEMA, "t": line.wall, "m": line.mono, "k": line.key, "f": line.fact})
+    return _checked(text.encode(errors="backslashreplace"))
+
+
+def _checked(text: bytes) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 

@@ -99,3 +99,13 @@ def test_a_state_directory_has_one_journal(tmp_path: Path) -> None:
         FileJournal(tmp_path)
     journal.close()
     FileJournal(tmp_path).close()
+
+
+def test_half_a_character_of_a_payload_is_kept_and_stops_nobody(tmp_path: Path) -> None:
+    half = Line(1.0, 1.0, "claim-1", {"is": "Exited", "text": "\ud800 and \udcff"})
+    journal = FileJournal(tmp_path)
+    journal.begin([half])
+    journal.close()
+    [segment] = segments(tmp_path)
+    assert list(read_segment(segment)) == [half]
+    segment.read_text(encoding="utf-8")
