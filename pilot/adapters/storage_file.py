@@ -129,17 +129,26 @@ def _kind(mode: int) -> str:
 
 
 class FileStorage:
-    """file:// URLs; `readable` and `writable` name the only folders that jobs may mean, empty = anywhere."""
+    """file:// URLs; `readable` and `writable` name the only folders that jobs may mean, empty = anywhere.
 
-    def __init__(self, readable: tuple[Path, ...] = (), writable: tuple[Path, ...] = ()) -> None:
+    `closed` are the pilot's own files and folders: its token, its journal, other jobs' sandboxes are no one's input.
+    """
+
+    def __init__(
+        self, readable: tuple[Path, ...] = (), writable: tuple[Path, ...] = (), closed: tuple[Path, ...] = ()
+    ) -> None:
         self._readable = readable
         self._writable = writable
+        self._closed = tuple(Path(os.path.realpath(each)) for each in closed)
 
     def fetch(self, url: str, target: Path, abandon: Abandon) -> FileRecord:
         """Copies the file to `target`, in place of an older one. No sync: scratch does not outlive its node."""
         path = path_of(url)
         with _source(path, _FETCH_FROM) as source:
-            _within(self._readable, Path(os.readlink(f"/proc/self/fd/{source.fd}")), url)
+            place = Path(os.readlink(f"/proc/self/fd/{source.fd}"))
+            _within(self._readable, place, url)
+            if any(place.is_relative_to(each) for each in self._closed):
+                raise Final(Code.STORAGE_DENIED, f"{url}: it is the pilot's own")
             with _FETCH_TO.told(target), _part(target, _STAGED_MODE) as part:
                 sums = source.read(_writer(part.fd, _FETCH_TO, target), abandon)
                 part.replace(target.name)

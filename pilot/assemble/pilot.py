@@ -166,7 +166,7 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Calla
         runtime=runtime_of(settings, places.cache),
         launcher=launcher,
         images=images,
-        storage={"file": FileStorage()},
+        storage={"file": FileStorage(closed=_closed(settings, places))},
         collect=Outputs(),
         unpack=unpack,
         clock=clock,
@@ -197,6 +197,13 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Calla
     fit = node.runtime.works or flat or fold(journal.replay())
     closers = [errands.close, watch.close, launcher.close, lambda: crew.close(2.0), *last]
     return Pilot(loop, closers, "" if fit else node.runtime.detail or "no runtime works")
+
+
+def _closed(settings: Settings, places: Places) -> tuple[Path, ...]:
+    """What no job may name as its input, though this user can read it."""
+    token = (Path(settings.token_file),) if settings.token_file else ()
+    own = (places.state / name for name in ("journal", "pilot.log", "job.db"))
+    return (*token, *own, places.scratch / "jobs", places.scratch / "kept")
 
 
 def _house(settings: Settings, places: Places, flat: bool) -> House:

@@ -334,6 +334,18 @@ def test_a_site_can_say_where_jobs_may_read_and_write(here: Path) -> None:
         assert error.fault.code is Code.STORAGE_DENIED
 
 
+def test_what_is_the_pilots_own_is_no_ones_input(here: Path) -> None:
+    (here / "journal").mkdir()
+    for name in ("token", "journal/one"):
+        _written(here / name)
+    (here / "way-in").symlink_to(here / "token")
+    storage = FileStorage(closed=(here / "token", here / "journal"))
+    for name in ("token", "journal/one", "way-in"):
+        error = refusal(lambda name=name: storage.fetch(url_of(here / name), here / "input", never))
+        assert error.fault.code is Code.STORAGE_DENIED
+    assert not (here / "input").exists()
+
+
 # --- URLs -----------------------------------------------------------------------------------------------------------
 
 
