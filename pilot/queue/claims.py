@@ -5,10 +5,12 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pilot.core.reporting import clean
 from pilot.model.capability import Offer
+from pilot.model.faults import Code, fault
 from pilot.model.files import Resume
-from pilot.model.job import Grant, JobSpec
-from pilot.model.plain import from_plain
+from pilot.model.job import Grant, JobSpec, Verdict
+from pilot.model.plain import PlainError, from_plain
 from pilot.model.queue import QueueSettings
 from pilot.ports import ClaimRequest
 from pilot.queue import fate
@@ -64,8 +66,10 @@ def _is_known(db: Db, claim_id: str) -> bool:
 def _claim(turn: Round, request: ClaimRequest) -> Grant | None:
     if _is_known(turn.db, request.claim_id):
         return _again(turn, request.claim_id)
-    head = _next(turn, turn.fits.get(request.offer, frozenset()))
-    return None if head is None else _take(turn, head, request)
+    grant = None
+    while grant is None and (head := _next(turn, turn.fits.get(request.offer, frozenset()))) is not None:
+        grant = _take(turn, head, request)
+    return grant
 
 
 def _again(turn: Round, claim_id: str) -> Grant | None:
@@ -89,20 +93,30 @@ def _head(turn: Round, shape: int) -> Head | None:
     return turn.heads[shape]
 
 
-def _take(turn: Round, head: Head, request: ClaimRequest) -> Grant:
+def _take(turn: Round, head: Head, request: ClaimRequest) -> Grant | None:
+    """The job of that head; None for a row that no pilot can read, which fails so that nobody waits behind it."""
     _, job, shape = head
     pilot = request.offer.pilot_id
     row = turn.db.execute(TAKE, (turn.lease_until, pilot, job)).fetchone()
-    turn.db.execute(NOTE, (request.claim_id, job, row["attempt"], pilot, turn.now))
     del turn.heads[shape]
-    return _grant(row, turn.queue)
+    try:
+        grant = _grant(row, turn.queue)
+    except (ValueError, RecursionError) as problem:
+        detail = f"the queue's copy of the job cannot be read: {clean(str(problem))[:200]}"
+        fate.finish(turn.db, job, Verdict.FAILED, fault(Code.JOB_INVALID, detail), turn.now)
+        return None
+    turn.db.execute(NOTE, (request.claim_id, job, grant.attempt, pilot, turn.now))
+    return grant
 
 
 def _grant(row: sqlite3.Row, queue: QueueSettings) -> Grant:
+    spec = from_plain(JobSpec, json.loads(row["spec"]))
+    if not spec.needs or not spec.command:
+        raise PlainError("needs and command may not be empty")
     return Grant(
         job_id=row["job_id"],
         attempt=row["attempt"],
-        spec=from_plain(JobSpec, json.loads(row["spec"])),
+        spec=spec,
         lease_seconds=queue.lease_seconds,
         owner=row["owner"],
         resume=from_plain(Resume, json.loads(row["resume"])) if row["resume"] else None,

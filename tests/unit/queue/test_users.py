@@ -267,3 +267,16 @@ def test_many_shapes_cost_one_look_each(bed: LocalBed, tmp_path: Path) -> None:
         ):
             plan = [str(row["detail"]) for row in db.execute(f"EXPLAIN QUERY PLAN {text}", given)]
             assert not [each for each in plan if each.startswith("SCAN job")], plan
+
+
+@pytest.mark.parametrize(
+    "spec", ["{", "[" * 100_000, '{"name":"x","command":["x"],"needs":[]}', '{"name":"x","evil":1}']
+)
+def test_a_row_that_nobody_can_read_fails_and_holds_nobody_up(bed: LocalBed, spec: str) -> None:
+    bad, good = bed.user().add([job("bad"), job("good")])
+    with bed.store().writing() as db:
+        db.execute("UPDATE job SET spec = ? WHERE job_id = ?", (spec, bad.job_id))
+    [grant] = bed.pilot().claim(ask("claim-1"))
+    assert grant is not None
+    assert grant.job_id == good.job_id
+    assert {each.job_id: each.verdict for each in bed.user().find()} == {bad.job_id: "failed", good.job_id: ""}
