@@ -22,6 +22,7 @@ _OURS = f"{RUN}/{MARKER_FOLDER}"
 _HELPER = f"{_OURS}/lib"
 _ENTRY = f"{_OURS}/run/entry"
 _PLACES = Places(_HOME, "/tmp", RUN, _HELPER)  # noqa: S108  the sandbox's own /tmp, as the payload sees it
+_WITH_NETWORK = frozenset({"outbound", "loopback"})  # a word that nobody knows opens nothing
 _FORGET_SECONDS = 60.0  # a finding is asked for again and again; a node that was repaired is noticed after that
 
 
@@ -78,7 +79,7 @@ class ApptainerRuntime:
         if request.image is None:
             raise Final(Code.IMAGE_MISSING, f"job {request.job_id} names no image, and Apptainer runs nothing without")
         box = _write_box(request)
-        alone = request.spec.network == "none" and finding.network_none
+        alone = request.spec.network not in _WITH_NETWORK and finding.network_none
         argv = (
             *(finding.path, "-q", "exec", *finding.flags, "--containall", "--no-eval"),
             *("--workdir", checked(str(request.sandbox.tmp)), "--home", _home(request.sandbox), "--pwd", RUN),

@@ -234,6 +234,7 @@ def test_without_network_the_nodes_loopback_is_unreachable(runtime, sandbox, ima
         outbound = plan_of(runtime, sandbox, image, *knock, network="outbound")
         assert outbound.isolation.network == "host"
         assert plan_of(runtime, sandbox, image, *knock, network="loopback").isolation.network == "host"
+        assert plan_of(runtime, sandbox, image, *knock, network="a word of a hostile queue").isolation.network == "none"
 
 
 # --- how it ends ----------------------------------------------------------------------------------------------------
