@@ -1,10 +1,12 @@
 """Files in and out, and the sandbox they live in."""
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from uuid import uuid4
 
 from pilot.failpoints import effect
 from pilot.model.facts import Arrived, Stored, Swept
@@ -20,6 +22,10 @@ from pilot.shell.watch import tree_bytes
 
 _CHECKPOINT = "checkpoint.tar"
 _LOGS = ("stdout", "stderr", "pilot")
+# Deeper folders, and those with longer paths, are brought up before they are emptied: neither the interpreter nor the
+# kernel could reach what a payload can make by changing directory.
+_DEEPEST = 100
+_LONGEST_PATH = 900  # characters of up to four bytes; the kernel takes 4096 bytes
 _KEPT_SHARE = 0.1  # of the free disk, for each sandbox that is kept
 _MORE_LOGS = ("validate.stdout", "validate.stderr")  # stored beside the others; the report names only those three
 
@@ -63,6 +69,8 @@ class Staging:
     def _input(self, wanted: Input, sandbox: Sandbox, abandon: Abandon) -> FileRecord:
         if wanted.mode is Mode.STREAM:
             raise Final(Code.JOB_INVALID, f"{wanted.name}: mode stream is not offered by this pilot")
+        if not _stays_below(wanted.name):
+            raise Final(Code.JOB_INVALID, f"input {wanted.name!r}: write a name relative to the working directory")
         target = sandbox.inputs / wanted.name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
@@ -183,6 +191,12 @@ def _make(sandbox: Sandbox) -> None:
             os.mkdir(each, 0o700)
 
 
+def _stays_below(name: str) -> bool:
+    """Whether a name cannot lead out of its folder: asked here too, because the queue may be a stranger's."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and name.isprintable()
+
+
 def _verify(wanted: Input, found: FileRecord) -> None:
     if wanted.size is not None and found.bytes != wanted.size:
         code = Code.STAGE_IN_TRUNCATED if found.bytes < wanted.size else Code.STAGE_IN_CHECKSUM
@@ -194,29 +208,48 @@ def _verify(wanted: Input, found: FileRecord) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Removes a tree whatever modes a payload gave its directories; links are never followed.
+    """Removes a tree whatever modes a payload gave its directories, and however deep; links are never followed.
 
     Its payload is gone, so nobody moves things meanwhile; plain and quick, because every job ends with it.
     """
-    try:
-        _empty(os.fspath(path))
-        os.rmdir(path)
-    except FileNotFoundError:
-        return
+    top = os.fspath(path)
+    while os.path.lexists(top):
+        _empty(top, top)
+        with contextlib.suppress(FileNotFoundError):
+            _remove(top)
 
 
-def _empty(folder: str) -> None:
+def _remove(top: str) -> None:
     try:
-        entries = list(os.scandir(folder))
-    except PermissionError:
-        os.chmod(folder, 0o700)
-        entries = list(os.scandir(folder))
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            _empty(entry.path)
+        os.rmdir(top)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:  # not empty: deep folders have come up, and have their turn now
+            raise
+
+
+def _empty(folder: str, top: str, depth: int = 0) -> None:
+    for entry in _listed(folder):
+        if not entry.is_dir(follow_symlinks=False):
+            _insist(os.unlink, entry.path)
+        elif depth < _DEEPEST and len(entry.path) < _LONGEST_PATH:
+            _empty(entry.path, top, depth + 1)
             _insist(os.rmdir, entry.path)
         else:
-            _insist(os.unlink, entry.path)
+            _insist(lambda each: _bring_up(each, top), entry.path)
+
+
+def _bring_up(folder: str, top: str) -> None:
+    os.chmod(folder, 0o700)
+    with effect("staging.bring-up"):
+        os.rename(folder, f"{top}/{uuid4().hex}")
+
+
+def _listed(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        return list(os.scandir(folder))
+    except PermissionError:
+        os.chmod(folder, 0o700)
+        return list(os.scandir(folder))
 
 
 def _insist(remove: Callable[[str], None], path: str) -> None:
