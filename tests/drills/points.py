@@ -19,6 +19,7 @@ ELSEWHERE = {  # every point that the menu of drills does not pass, with its rea
     **dict.fromkeys(("images.list", "images.forget", "images.put-away", "images.keep-file", "images.keep-directory"),
                     _IMAGES),
     **dict.fromkeys(("part.publish-named", "part.rename"), _NO_O_TMPFILE),
+    "staging.bring-up": "only in a tree too deep for a path, and within it: tests/unit/shell/test_staging.py",
     "part.displace": "an input is unlinked before it is fetched again: only another writer's file is displaced",
 }  # fmt: skip
 

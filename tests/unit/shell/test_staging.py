@@ -36,6 +36,29 @@ def test_a_tree_deeper_than_a_path_may_be_is_removed(tmp_path: Path, levels: int
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("survived", [0, 1, 5])
+def test_a_removal_that_was_cut_short_is_finished_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    _dig(tree, 1500, "d")
+    rename, left = os.rename, [None] * survived
+
+    def killed(source: str, target: str) -> None:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        remove_tree(tree)
+    monkeypatch.undo()
+    remove_tree(tree)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "", "a\nb"])
 def test_an_input_named_by_a_hostile_queue_stays_in_the_sandbox(tmp_path: Path, name: str) -> None:
     staging = Staging(cast(Doors, SimpleNamespace()), House(scratch=tmp_path, kept=tmp_path))
