@@ -53,10 +53,11 @@ class Places:
 
 
 def payload_environment(request: RunRequest, places: Places) -> dict[str, str]:
-    """Every variable of the payload. The job's own values win over ours, but for PILOT_*."""
+    """Every variable of the payload. The job's own values win over ours, but for PILOT_* and the granted devices."""
     own = dict(request.spec.environment)
     _check(own)
-    values = {**_places(places), **_caps(_cpus(request)), **_devices(request.share.devices), **own}
+    values = {**_places(places), **_caps(_cpus(request)), **own}
+    values |= _devices(request.share.devices)  # the grant is not the job's to change
     values["PYTHONPATH"] = ":".join(filter(None, (own.get("PYTHONPATH"), places.helper)))
     values.update({"PILOT_RUN_DIR": places.run, "PILOT_SCRATCH": places.tmp}, **dict(request.environment))
     return values

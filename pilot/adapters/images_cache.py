@@ -81,6 +81,9 @@ class ImageStore:
             return known
         if not os.path.exists(path):
             raise Final(Code.IMAGE_MISSING, f"{path}: no such image on this node")
+        real = Path(path).resolve()
+        if real.is_dir() and any(store.resolve().is_relative_to(real) for store in self._stores):
+            raise Final(Code.JOB_INVALID, f"{path}: a directory that holds the image store is no image")
         form = DIRECTORY if os.path.isdir(path) else SIF
         return StoredImage(os.path.basename(path), path, "", form)
 

@@ -13,6 +13,8 @@ from pilot.model.faults import CHARGED, Code, Fault, Party, fault
 from pilot.model.job import Cause
 
 RESUME_ME = 85
+NOT_FOUND = 127  # the entry script's, where the command is not in the image
+RUNTIME_ENDS = frozenset({None, 1, 255})  # Apptainer's own failures, or a death by signal before the entry script
 SIGNAL_BASE = 128  # a shell and Apptainer report a death by signal n as 128 + n
 HIGHEST_SIGNAL = 64
 _EARLY = frozenset({Cause.TIME_UP, Cause.PREEMPTED})
@@ -83,16 +85,18 @@ def _own_failure(ending: Ending) -> Fault:
         found = rule(ending)
         if found is not None:
             return found
-    return fault(Code.PAYLOAD_EXIT, _with_tail(f"exit code {ending.exit_code}", ending))
+    how = "" if ending.marker == "started" else ", but the marker of its start is not as it was left"
+    return fault(Code.PAYLOAD_EXIT, _with_tail(f"exit code {ending.exit_code}{how}", ending))
 
 
 def _before_user_code(ending: Ending) -> Fault | None:
-    if ending.marker == "started":
-        return None
-    if ending.marker.startswith("missing"):
+    """The marker is believed only where the exit code agrees: a payload that ran can write anything into it."""
+    if ending.exit_code == NOT_FOUND and ending.marker.startswith("missing"):
         command = ending.marker.partition(" ")[2] or "the command"
         return fault(Code.COMMAND_MISSING, f"{command}: not found in the image")
-    return fault(Code.RUNTIME_FAILED, _with_tail(f"user code never started; exit code {ending.exit_code}", ending))
+    if not ending.marker and ending.exit_code in RUNTIME_ENDS:
+        return fault(Code.RUNTIME_FAILED, _with_tail(f"user code never started; exit code {ending.exit_code}", ending))
+    return None
 
 
 def _by_memory(ending: Ending) -> Fault | None:

@@ -149,6 +149,8 @@ def newest_generation(sandbox: Sandbox) -> Path | None:
 def ending_of(gone: Gone, sandbox: Sandbox, restored: str) -> Ending:
     """The evidence of one ending; `restored` is the generation that was there from the start, or ""."""
     _open_up(sandbox.work)
+    if not (sandbox.work / ".pilot").is_symlink():
+        _open_up(sandbox.work / ".pilot")
     status, message = _result(sandbox.work / "result.json")
     newest = newest_generation(sandbox)
     return Ending(

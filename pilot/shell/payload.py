@@ -15,7 +15,7 @@ from pilot.ports import Abandoned, Final, Gone, Launch, PortError, RunPlan, RunR
 from pilot.shell import contract
 from pilot.shell.crew import Crew, Task
 from pilot.shell.doors import Doors, House, granted, launch_of, sandbox_of
-from pilot.shell.watch import tree_bytes
+from pilot.shell.watch import BEYOND_MEASURE, tree_bytes
 
 NOTICE_SECONDS = 30.0  # at most this long a payload that writes checkpoints is waited for before TERM
 PLAN = "plan.json"  # in the sandbox: what was started
@@ -126,7 +126,8 @@ class Payloads:
         restored = _restored(sandbox) if resume else ""
         ending = contract.ending_of(gone, sandbox, restored)
         over = _over_scratch(waiting.task, sandbox) if gone.exit_code != 0 else 0
-        usage = replace(ending.usage, scratch_peak_bytes=max(self.peak(job.key), tree_bytes(sandbox.root)))
+        peak = max(each for each in (0, self.peak(job.key), tree_bytes(sandbox.root)) if each < BEYOND_MEASURE)
+        usage = replace(ending.usage, scratch_peak_bytes=peak)
         seen = replace(ending, usage=usage, orphaned=_orphaned(gone), over_scratch=over)
         return Exited(order.key, order.ticket, seen)
 

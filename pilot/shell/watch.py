@@ -1,5 +1,6 @@
 """Watches how much scratch each running payload uses; more than its share ends it."""
 
+import errno
 import os
 import threading
 import time
@@ -76,8 +77,12 @@ class Watch:
                 self._peaks[key] = max(used, self._peaks.get(key, 0))
         if used > limit:
             self.drop(key)
-            detail = f"{used:,} bytes in the sandbox; its share is {limit:,}"
+            seen = "directories nested deeper than a path can name" if used == BEYOND_MEASURE else f"{used:,} bytes"
+            detail = f"{seen} in the sandbox; its share is {limit:,}"
             self._post(End(key, Cause.LIMIT, fault(Code.PAYLOAD_DISK, detail)))
+
+
+BEYOND_MEASURE = 1 << 62  # nested deeper than a path can name: taken for more than any share
 
 
 def tree_bytes(root: Path) -> int:
@@ -90,6 +95,7 @@ def tree_bytes(root: Path) -> int:
                     total += entry.stat(follow_symlinks=False).st_blocks * 512
                     if entry.is_dir(follow_symlinks=False):
                         left.append(entry.path)
-        except OSError:
-            continue
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return BEYOND_MEASURE
     return total
