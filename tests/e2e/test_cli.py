@@ -614,3 +614,32 @@ def test_the_rig_sees_what_is_left(rig: Rig) -> None:
     assert len(rig.left()) == 2
     (rig.tmp / "pilot-job-x").rmdir()
     (rig.root / "state" / "x" / "scratch" / "jobs" / "17.1").rmdir()
+
+
+# --- what programs read -----------------------------------------------------------------------------------------------
+
+
+def test_what_programs_read_holds_to_its_schema(rig: Rig) -> None:
+    import jsonschema
+
+    rig.queue(rig.job("small", *ECHO, **OUT), rig.job("large", "true", needs={"cpus": 4000}))
+    queue = ("--queue", rig.url, "--format", "json")
+    ran = rig.pilot("run", *queue, "--runtime", "bare", "--idle-exit", "1s", "--state", rig.root / "state")
+    report, summary = map(json.loads, ran.out.splitlines())
+    one = rig.pilot("run", "--job", rig.job("vast", "true", needs={"cpus": 4000}), "--output", rig.root / "vast",
+                    "--runtime", "bare", "--format", "json")  # fmt: skip
+    said = {
+        "report": report,
+        "summary": summary,
+        "jobs": rig.pilot("queue", "ls", *queue).json(),
+        "explanation": rig.pilot("queue", "explain", "large", *queue).json(),
+        "added": rig.pilot("queue", "add", *queue, rig.job("more", "true")).json(),
+        "images": rig.pilot("image", "ls", "--format", "json").json(),
+        "problems": rig.pilot("config", "check", "--format", "json", rig.job("bad", "true", nedes=1)).json(),
+    }
+    said_of_one = json.loads(one.out)
+    assert (one.code, said_of_one["verdict"], said_of_one["fault"]["code"]) == (20, "declined", "slot.unfit")
+    for name, document in [*said.items(), ("report", said_of_one)]:
+        schema = json.loads((TREE / f"pilot/schemas/{name}-1.0.json").read_text())
+        jsonschema.validate(document, schema)
+    assert said["problems"]
