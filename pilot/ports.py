@@ -35,6 +35,10 @@ class Final(PortError):
     """It will not work later either, unless something else is changed."""
 
 
+class Unknown(Final):
+    """Something was named that is not there; whoever named it is to look again."""
+
+
 class Abandoned(PortError):
     """We gave it up ourselves; nobody is to blame."""
 

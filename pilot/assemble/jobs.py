@@ -15,7 +15,7 @@ from pilot.assemble.queue import open_queue
 from pilot.core.reporting import iso
 from pilot.model.faults import Code
 from pilot.model.plain import to_plain
-from pilot.ports import Final, Line
+from pilot.ports import Final, Line, Unknown
 from pilot.shell.story import Held, folded
 from pilot.supervisor.follow import Follower
 
@@ -55,7 +55,7 @@ def find_log(job: str, place: Place, queue: str | None, which: str) -> Log:
         path = sandbox / "logs" / which
         return Log(path, Follower(str(path)), sandbox if sandbox.parent.name == "jobs" else None)
     if not queue:
-        raise Final(
+        raise Unknown(
             Code.STAGE_IN_MISSING, f"job {job}: no {which} found; give --state of its pilot, or --queue of its queue"
         )
     stored = _stored_log(job, queue, which)
@@ -107,7 +107,7 @@ def retell(job: str, state: Path, style: str) -> Iterator[str]:
                 told += 1
                 yield _told(line, held[line.key], style)
     if not told:
-        raise Final(Code.JOB_INVALID, f"job {job}: the journal in {state} tells nothing of it")
+        raise Unknown(Code.JOB_INVALID, f"job {job}: the journal in {state} tells nothing of it")
 
 
 def _told(line: Line, after: Held, style: str) -> str:
@@ -125,7 +125,7 @@ def open_again(job: str, state: Path, command: tuple[str, ...], dry_run: bool) -
     sandbox = next(iter(_sandboxes(state, job)), None)
     plan = sandbox and sandbox / "pilot" / PLAN
     if sandbox is None or plan is None or not plan.is_file():
-        raise Final(
+        raise Unknown(
             Code.JOB_INVALID, f"job {job}: no kept sandbox in {state}; a pilot keeps those of its last failed jobs"
         )
     found = json.loads(plan.read_text().replace(json.dumps(_origin(plan))[1:-1], str(sandbox)))

@@ -3,7 +3,7 @@
 from enum import IntEnum
 
 from pilot.model.faults import REGISTRY, Code, Party
-from pilot.ports import Passing, PortError
+from pilot.ports import Passing, PortError, Unknown
 
 
 class Exit(IntEnum):
@@ -53,6 +53,8 @@ _BY_PARTY = {
 def exit_of(error: PortError) -> Exit:
     """The exit code of a command that ended so."""
     code = error.fault.code
+    if isinstance(error, Unknown):
+        return Exit.USAGE
     if isinstance(error, Passing) and code is Code.SERVER_REFUSED:
         return Exit.LATER
     return _BY_CODE.get(code, _BY_PARTY[REGISTRY[code].party])

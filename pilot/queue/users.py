@@ -11,7 +11,7 @@ from pilot.model.job import JobSpec, Verdict
 from pilot.model.plain import from_plain
 from pilot.model.queue import Explanation, JobRow, JobState, JobView, QueueSettings, Submission
 from pilot.model.report import Report
-from pilot.ports import Final, Matcher
+from pilot.ports import Final, Matcher, Unknown
 from pilot.queue import adding
 from pilot.queue.explaining import explain, iso
 from pilot.queue.fate import finish
@@ -127,7 +127,7 @@ class LocalQueue:
         if len(named) == 1:
             return named[0]
         problem = f"several jobs are named {job!r}; give an id" if named else f"no job {job!r}; see pilot queue ls"
-        raise Final(Code.SERVER_REFUSED, f"queue {self._name}: {problem}")
+        raise Unknown(Code.SERVER_REFUSED, f"queue {self._name}: {problem}")
 
     def _permit(self, row: sqlite3.Row, queue: QueueSettings) -> None:
         """Against mistakes, not malice: whoever may write the file may do anything to it."""

@@ -70,7 +70,7 @@ WRONG: dict[str, tuple[list[str], int, str]] = {
     "state-file": (["run", "--queue", "sqlite:q.db", "--state", "notes.txt"], 73, "give one that can be written"),
     "config-missing": (["run", "--config", "none.yaml"], 78, "no such configuration file"),
     "config-key": (["run", "--config", "config.yaml"], 78, "config.yaml:1:1: unknown key 'idel_exit'; did you mean"),
-    "job-nobody": (["job", "logs", "none", "--queue", "sqlite:q.db"], 78, "no job 'none'"),
+    "job-nobody": (["job", "logs", "none", "--queue", "sqlite:q.db"], 64, "no job 'none'"),
     "job-no-state": (["job", "replay", "none"], 64, "--state"),
     "explain": (["explain", "no.such"], 64, "no.such"),
     "schema": (["schema", "none"], 64, "unknown schema"),
