@@ -66,8 +66,17 @@ def write_terms(job: Job, share: Share, terms: Terms, sandbox: Sandbox, found: d
 def _write(path: Path, document: object) -> None:
     """In place of an older one, which may be read-only by now, or be known to the payload under another name."""
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(document), encoding="utf-8")
+    write_file(part, json.dumps(document).encode())
     os.replace(part, path)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """A small file of ours in three calls; a file object asks the kernel four things more, which many jobs feel."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
 
 
 def _contract(job: Job, share: Share, terms: Terms) -> dict[str, object]:

@@ -126,7 +126,7 @@ class Payloads:
         restored = _restored(sandbox) if resume else ""
         ending = contract.ending_of(gone, sandbox, restored)
         over = _over_scratch(waiting.task, sandbox) if gone.exit_code != 0 else 0
-        peak = max(each for each in (0, self.peak(job.key), tree_bytes(sandbox.root)) if each < BEYOND_MEASURE)
+        peak = max(each for each in (0, self.peak(job.key), tree_bytes(sandbox.work)) if each < BEYOND_MEASURE)
         usage = replace(ending.usage, scratch_peak_bytes=peak)
         seen = replace(ending, usage=usage, orphaned=_orphaned(gone), over_scratch=over)
         return Exited(order.key, order.ticket, seen)
@@ -214,7 +214,7 @@ def _note_plan(sandbox: Sandbox, plan: RunPlan, words: int) -> None:
     """What was started, for `pilot job shell` and `rerun`; `words` counts the job's own command at the end."""
     said = {"root": str(sandbox.root), "argv": plan.argv, "words": words, "directory": plan.directory}
     text = json.dumps({**said, "environment": plan.environment, "isolation": to_plain(plan.isolation)})
-    (sandbox.pilot / PLAN).write_text(text, encoding="utf-8", errors="surrogateescape")
+    contract.write_file(sandbox.pilot / PLAN, text.encode(errors="surrogateescape"))
 
 
 def _noted_isolation(sandbox: Sandbox) -> Isolation:

@@ -30,6 +30,7 @@ class Telemetry:
         self._clock = clock
         self._path = path
         self._file = _open(path)
+        self._size = os.fstat(self._file).st_size
         self._stories: dict[str, list[str]] = {}
         self._terminal = sys.stderr if sys.stderr.isatty() else None
         self._log = structlog.wrap_logger(
@@ -64,11 +65,11 @@ class Telemetry:
         return line
 
     def _append(self, data: bytes) -> None:
-        os.write(self._file, data)
-        if os.fstat(self._file).st_size > LOG_BYTES:
+        self._size += os.write(self._file, data)
+        if self._size > LOG_BYTES:
             os.replace(self._path, self._path.with_suffix(".log.1"))
             os.close(self._file)
-            self._file = _open(self._path)
+            self._file, self._size = _open(self._path), 0
 
     def close(self) -> None:
         """Closes the file."""
