@@ -15,7 +15,7 @@ from pilot.ports import Beat, BeatReply, ClaimRequest, PortError, Server
 from pilot.shell.crew import Task
 from pilot.shell.doors import granted
 
-LOOK_EVERY = 0.25  # seconds between two looks at an empty queue
+LOOK_EVERY = 0.33  # seconds between two looks at an empty queue: a third of a second costs under 0.1 % of a core
 LOOK_FOR = 10.0  # seconds after which a look ends, changed or not
 
 
