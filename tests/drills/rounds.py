@@ -1,5 +1,6 @@
 """One round: a queue with a few jobs, a pilot that is killed, pilots that go on, and the checker's findings."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -252,7 +253,8 @@ class Stage:
         """Nothing of ours is running afterwards, whatever went wrong."""
         for child in self._children:
             if not self._over(child):
-                os.kill(child.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it ended in this very moment
+                    os.kill(child.pid, signal.SIGKILL)
             if isinstance(child, RealChild):
                 child.process.wait(30)
 
@@ -280,7 +282,8 @@ class Stage:
 
     def _strike(self, child: Child, victim: str) -> None:
         if victim != "kill-supervisor":
-            os.kill(child.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended in this very moment
+                os.kill(child.pid, signal.SIGKILL)
         if victim != "kill":
             kill_supervisors(self.state)
 
