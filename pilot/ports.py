@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pilot.model.capability import HostFinding, ImageAtHand, Offer, RuntimeFinding
+from pilot.model.facts import Usage
 from pilot.model.faults import Code, Fault, fault
 from pilot.model.files import CodePack, FileRecord, ImageUsed, Output
 from pilot.model.job import Grant, JobSpec, Share
@@ -50,11 +51,16 @@ Abandon = Callable[[], bool]  # asked between blocks and steps; True = give up
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """The queue knows this pilot; leases last `lease_seconds`; `poll_seconds` is how often an empty queue is asked."""
+    """The queue knows this pilot; leases last `lease_seconds`.
+
+    An empty queue is asked again after `poll_seconds`, and then at growing intervals up to `poll_cap_seconds`
+    (0 = they do not grow).
+    """
 
     lease_seconds: float
     poll_seconds: float
     queue_state: str = "online"
+    poll_cap_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,33 +72,45 @@ class ClaimRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Unclaim:
+    """A claim that is not wanted any more; with the attempt that it was answered with, if the answer arrived."""
+
+    claim_id: str
+    job_id: str = ""
+    attempt: int = 0
+    receipt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
-    """A sign of life of one attempt; `progress` is the payload's last progress record, JSON."""
+    """A sign of life of one attempt; `progress` is the payload's last progress record, JSON.
+
+    `answer` is what the last `question` of the queue brought to light: text for people to read.
+    """
 
     job_id: str
     attempt: int
     phase: str
     progress: str = ""
+    receipt: str = ""
+    usage: Usage = Usage()
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class BeatReply:
-    """The lease goes on (`ours`), or the attempt is somebody else's now; `command` is "", cancel or checkpoint."""
+    """The lease goes on (`ours`), or the attempt is somebody else's now.
+
+    `command` is "", cancel, checkpoint or stop (save what can be saved and leave the job to others); `question` asks
+    for a look into the job's own directory: `tail FILE`, `ls [FOLDER]` or `ps`, answered with the next beat.
+    """
 
     job_id: str
     attempt: int
     ours: bool
     lease_seconds: float = 0.0
     command: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Adoption:
-    """An attempt that an earlier pilot of this state directory left parked: ours again (`grant`), or fenced (None)."""
-
-    job_id: str
-    attempt: int
-    grant: Grant | None = None
+    question: str = ""
 
 
 class Server(Protocol):
@@ -104,8 +122,11 @@ class Server(Protocol):
     def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Grant | None]:
         """One answer per request, in order; None = nothing that fits."""
 
-    def changed(self) -> bool:
-        """Whether asking again may give another answer than last time; cheap. True where it cannot be known."""
+    def changed(self, patience: float = 0.0) -> bool:
+        """Whether asking again may give another answer than last time; True where it cannot be known.
+
+        May wait up to `patience` seconds for it where that is cheaper than to ask often.
+        """
 
     def renew(self, beats: Sequence[Beat]) -> Sequence[BeatReply]:
         """Renews leases and brings commands."""
@@ -113,11 +134,11 @@ class Server(Protocol):
     def report(self, reports: Sequence[Report]) -> Sequence[bool]:
         """True = recorded (or was already); False = refused, the attempt is no longer ours."""
 
-    def give_back(self, claims: Sequence[str]) -> None:
-        """Returns claims by their id, unharmed; a claim id given back is never granted again."""
+    def give_back(self, claims: Sequence[Unclaim]) -> None:
+        """Returns claims, unharmed; a claim id given back is never granted again."""
 
-    def adopt(self, attempts: Sequence[tuple[str, int]]) -> Sequence[Adoption]:
-        """Asks for parked attempts again."""
+    def adopt(self, pilot_id: str, attempts: Sequence[Beat]) -> Sequence[BeatReply]:
+        """That pilot takes over what an earlier one of its state directory left: ours again, or fenced."""
 
     def code(self, pack: CodePack) -> bytes:
         """The archive of a job's own code; the caller verifies it."""

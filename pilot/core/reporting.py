@@ -87,6 +87,7 @@ def draw_report(job: Job, dossier: Dossier, isolation: Isolation, pilot_id: str,
         validated=dossier.validated,
         resume=dossier.resume,
         pilot_id=pilot_id,
+        receipt=job.grant.receipt,
     )
 
 

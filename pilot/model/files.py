@@ -27,11 +27,15 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One output, a name or a pattern relative to the working directory, and where it goes."""
+    """One output, a name or a pattern relative to the working directory, and where it goes.
+
+    `to` is the folder under which the queue's rule puts it; `url`, where given, its exact place instead.
+    """
 
     name: str
     to: str = ""
     optional: bool = False
+    url: str = ""
 
 
 # What a job's own code may amount to: packed, unpacked, in files, and (beyond the first cap) how far it may expand.

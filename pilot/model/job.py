@@ -67,7 +67,8 @@ class Needs:
 class JobSpec:
     """What is wanted, as checked at `add`; every path absolute, every local file packed or pinned.
 
-    `checkpoint_interval` is in seconds, 0 = only when told. `code` is null when the job brings none.
+    `checkpoint_interval` is in seconds, 0 = only when told. `code` is null when the job brings none. `log_archive`
+    asks for all logs as one gzipped tar archive, stored whatever the verdict.
     """
 
     name: str
@@ -89,6 +90,7 @@ class JobSpec:
     priority: int = 0
     after: tuple[str, ...] = ()
     contract: str = "1.0"
+    log_archive: Output | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,10 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One attempt given to this pilot: the lease lasts `lease_seconds` from now unless renewed."""
+    """One attempt given to this pilot: the lease lasts `lease_seconds` from now unless renewed.
+
+    `receipt` is the server's own note about it, unread here, handed back with every word about the attempt.
+    """
 
     job_id: str
     attempt: int
@@ -113,6 +118,7 @@ class Grant:
     owner: str = ""
     resume: Resume | None = None
     destination: str = ""
+    receipt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,10 @@ class Logs:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The outcome of one attempt; times are UTC, ISO 8601."""
+    """The outcome of one attempt; times are UTC, ISO 8601.
+
+    `archive` is the stored archive of all logs, where the job asked for one; `receipt` goes back unread, see `Grant`.
+    """
 
     job_id: str
     attempt: int
@@ -65,3 +68,5 @@ class Report:
     validated: bool | None = None
     resume: Resume | None = None
     pilot_id: str = ""
+    archive: FileRecord | None = None
+    receipt: str = ""

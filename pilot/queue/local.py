@@ -19,9 +19,9 @@ from pilot.model.job import Grant
 from pilot.model.plain import to_plain
 from pilot.model.queue import QueueSettings, QueueState
 from pilot.model.report import Report
-from pilot.ports import Adoption, Beat, BeatReply, ClaimRequest, Final, Matcher, Registration
+from pilot.ports import Beat, BeatReply, ClaimRequest, Final, Matcher, Registration, Unclaim
 from pilot.queue import fate
-from pilot.queue.claims import Fits, Round, any_known, claim_all, grant_of
+from pilot.queue.claims import Fits, Round, any_known, claim_all
 from pilot.queue.fate import Db
 from pilot.queue.settings import DEFAULT_QUEUE, read_settings
 from pilot.queue.shapes import Fitting, waiting_shapes
@@ -45,7 +45,6 @@ class LocalServer:
         self._name = name
         self._wall = wall
         self._fitting = Fitting(matcher)
-        self._pilot = ""
         self._noted: dict[str, tuple[Offer, float]] = {}  # by pilot: the offer last noted, and when
         self._seen = -1  # the file's version at the last claim
         self._due: float | None = None  # when a lease or a wait runs out next
@@ -58,7 +57,6 @@ class LocalServer:
             db.execute("DELETE FROM offer WHERE seen < ?", (now - OFFERS_KEPT_SECONDS,))
             _note(db, offer, now)
             queue = read_settings(db, self._name)
-        self._pilot = offer.pilot_id
         self._noted[offer.pilot_id] = (replace(offer, seconds=0.0), now)
         return Registration(queue.lease_seconds, queue.poll_seconds, queue.state)
 
@@ -78,7 +76,7 @@ class LocalServer:
         self._stirred = any(answers)
         return answers
 
-    def changed(self) -> bool:
+    def changed(self, patience: float = 0.0) -> bool:
         """Whether somebody has written since the last claim, or a lease has run out."""
         due = self._due is not None and self._wall() >= self._due
         return self._stirred or due or self._store.version() != self._seen
@@ -96,18 +94,18 @@ class LocalServer:
         self._stirred = True
         return answers
 
-    def give_back(self, claims: Sequence[str]) -> None:
+    def give_back(self, claims: Sequence[Unclaim]) -> None:
         """Returns claims by their id; one that never arrived is remembered, so that it is not granted late."""
         with effect("queue.give-back"), self._store.writing() as db:
-            for claim_id in claims:
-                _give_back(db, claim_id, self._wall())
+            for each in claims:
+                _give_back(db, each.claim_id, self._wall())
         self._stirred = True
 
-    def adopt(self, attempts: Sequence[tuple[str, int]]) -> Sequence[Adoption]:
+    def adopt(self, pilot_id: str, attempts: Sequence[Beat]) -> Sequence[BeatReply]:
         """Gives parked attempts again, under their own number, unless somebody else has had the job since."""
         with effect("queue.adopt"), self._store.writing() as db:
             queue = read_settings(db, self._name)
-            answers = [self._adopt(db, queue, job_id, number) for job_id, number in attempts]
+            answers = [self._adopt(db, queue, pilot_id, each) for each in attempts]
         self._stirred = True
         return answers
 
@@ -163,13 +161,13 @@ class LocalServer:
         fate.note_life(db, attempt, beat.phase, beat.progress)
         return BeatReply(beat.job_id, beat.attempt, True, queue.lease_seconds, attempt.command)
 
-    def _adopt(self, db: Db, queue: QueueSettings, job_id: str, number: int) -> Adoption:
-        attempt = fate.attempt_of(db, job_id, number)
+    def _adopt(self, db: Db, queue: QueueSettings, pilot_id: str, beat: Beat) -> BeatReply:
+        attempt = fate.attempt_of(db, beat.job_id, beat.attempt)
         if attempt is None or not attempt.alive:
-            return Adoption(job_id, number)
+            return BeatReply(beat.job_id, beat.attempt, ours=False)
         fate.extend(db, attempt, self._wall() + queue.lease_seconds)
-        fate.hand_over(db, attempt, self._pilot)
-        return Adoption(job_id, number, grant_of(db, queue, attempt.job))
+        fate.hand_over(db, attempt, pilot_id)
+        return BeatReply(beat.job_id, beat.attempt, True, queue.lease_seconds)
 
 
 def _gives(queue: QueueSettings) -> bool:

@@ -11,7 +11,7 @@ from pilot.model.facts import Acknowledged, Fact, Granted, Nothing, Returned
 from pilot.model.faults import Code, fault
 from pilot.model.orders import Kind
 from pilot.model.report import Report
-from pilot.ports import Beat, BeatReply, ClaimRequest, PortError, Server
+from pilot.ports import Beat, BeatReply, ClaimRequest, PortError, Server, Unclaim
 from pilot.shell.crew import Task
 from pilot.shell.doors import granted
 
@@ -69,7 +69,7 @@ class Errands:
         ]
 
     def _return(self, tasks: list[Task]) -> list[Fact]:
-        self._server.give_back([each.order.key for each in tasks])
+        self._server.give_back([_unclaim(each) for each in tasks])
         self._stir.set()
         return [Returned(each.order.key, each.order.ticket) for each in tasks]
 
@@ -83,16 +83,9 @@ class Errands:
     def adopt(self, beats: Sequence[Beat], asked: float) -> Beaten:
         """Asks for attempts of an earlier pilot of this state directory again."""
         try:
-            answers = self._pulse.adopt([(each.job_id, each.attempt) for each in beats])
+            return Beaten(asked, tuple(self._pulse.adopt(self._offer().pilot_id, beats)))
         except PortError as problem:
             return Beaten(asked, problem=problem.fault.detail or problem.fault.message)
-        replies = [
-            BeatReply(
-                each.job_id, each.attempt, each.grant is not None, each.grant.lease_seconds if each.grant else 0.0
-            )
-            for each in answers
-        ]
-        return Beaten(asked, tuple(replies))
 
     def look(self) -> Looked:
         """Watches an empty queue until it changes, for a while; costs the deciding thread nothing meanwhile.
@@ -114,6 +107,13 @@ class Errands:
         """Ends a look that is under way."""
         self._over = True
         self._stir.set()
+
+
+def _unclaim(task: Task) -> Unclaim:
+    grant = task.job.grant
+    if grant is None:
+        return Unclaim(task.order.key)
+    return Unclaim(task.order.key, grant.job_id, grant.attempt, grant.receipt)
 
 
 def _report_of(task: Task) -> Report:

@@ -74,4 +74,4 @@ class Tenure:
 def _beat_of(job: Job) -> Beat:
     if job.grant is None:
         raise LookupError(f"{job.key}: not granted")
-    return Beat(job.grant.job_id, job.grant.attempt, job.phase.value)
+    return Beat(job.grant.job_id, job.grant.attempt, job.phase.value, receipt=job.grant.receipt)

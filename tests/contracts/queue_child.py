@@ -14,7 +14,7 @@ from pilot.assemble.queue import change_queue, make_queue
 from pilot.model.job import Grant, Verdict
 from pilot.model.queue import QueueSettings
 from pilot.model.report import Report
-from pilot.ports import Beat, Final
+from pilot.ports import Beat, Final, Unclaim
 from pilot.queue.local import LocalServer
 from pilot.queue.settings import write_settings
 from pilot.queue.store import open_store
@@ -74,10 +74,11 @@ def _pilots_part(server: LocalServer, user: LocalQueue) -> None:
     for each in grants:
         tell("granted", each.job_id, each.attempt)
     server.renew([Beat(each.job_id, each.attempt, "running") for each in grants])
-    server.give_back(["k3", "never"])
-    attempts = [(each.job.job_id, each.job.attempt) for each in map(user.show, "ab") if each.job.attempt]
-    adopted = [each.grant for each in server.adopt(attempts) if each.grant is not None]
-    _report_all(server, adopted)
+    server.give_back([Unclaim("k3"), Unclaim("never")])
+    seen = [each for each in map(user.show, "ab") if each.job.attempt]
+    left = [Grant(each.job.job_id, each.job.attempt, each.spec, 0.0) for each in seen]
+    ours = server.adopt("p1", [Beat(each.job_id, each.attempt, "parked") for each in left])
+    _report_all(server, [grant for grant, reply in zip(left, ours, strict=True) if reply.ours])
     for claim_ids in (("k4", "k5"), ("k6",)):
         _report_all(server, server.claim(ask(*claim_ids)))
 

@@ -11,7 +11,7 @@ from pilot.model.files import CodePack, Resume
 from pilot.model.job import Grant, Verdict
 from pilot.model.queue import JobState, QueueState, Submission
 from pilot.model.report import Report
-from pilot.ports import Beat, Final, Server
+from pilot.ports import Beat, Final, Server, Unclaim
 from tests.contracts.server_beds import BEDS, LEASE, LocalBed, ask, job, needs, offer
 
 
@@ -109,8 +109,8 @@ def test_a_claim_given_back_is_never_granted_again(bed: LocalBed) -> None:
     bed.user().add([job()])
     pilot = bed.pilot()
     first = claim_one(pilot, "c1")
-    pilot.give_back(["c1"])
-    pilot.give_back(["c1"])
+    pilot.give_back([Unclaim("c1")])
+    pilot.give_back([Unclaim("c1")])
     assert list(pilot.claim(ask("c1"))) == [None]
     again = claim_one(pilot, "c2")
     assert (again.job_id, again.attempt) == (first.job_id, 2)
@@ -121,8 +121,8 @@ def test_a_claim_given_back_is_never_granted_again(bed: LocalBed) -> None:
 def test_a_claim_given_back_before_it_arrived_gets_nothing(bed: LocalBed) -> None:
     bed.user().add([job()])
     pilot = bed.pilot()
-    pilot.give_back(["late", "late"])
-    pilot.give_back(["late"])
+    pilot.give_back([Unclaim("late"), Unclaim("late")])
+    pilot.give_back([Unclaim("late")])
     assert list(pilot.claim(ask("late"))) == [None]
     assert claim_one(pilot, "c2").attempt == 1
 
@@ -131,7 +131,7 @@ def test_giving_back_what_is_reported_changes_nothing(bed: LocalBed) -> None:
     bed.user().add([job("a")])
     pilot = bed.pilot()
     pilot.report([report(claim_one(pilot, "c1"))])
-    pilot.give_back(["c1"])
+    pilot.give_back([Unclaim("c1")])
     assert bed.user().show("a").job.verdict == "succeeded"
 
 
@@ -226,7 +226,7 @@ def test_a_report_after_giving_back_is_refused(bed: LocalBed) -> None:
     bed.user().add([job("a")])
     pilot = bed.pilot()
     grant = claim_one(pilot, "c1")
-    pilot.give_back(["c1"])
+    pilot.give_back([Unclaim("c1")])
     assert list(pilot.report([report(grant)])) == [False]
 
 
@@ -363,7 +363,7 @@ def test_a_cancelled_job_is_not_given_out_again(bed: LocalBed, end: str) -> None
     if end == "failed":
         pilot.report([report(grant, Verdict.FAILED, Code.PAYLOAD_EXIT)])
     if end == "returned":
-        pilot.give_back(["c1"])
+        pilot.give_back([Unclaim("c1")])
     bed.clock.move(LEASE + 1)
     assert list(pilot.claim(ask("c2"))) == [None]
     assert bed.user().show("a").job.verdict == "cancelled"
@@ -380,14 +380,19 @@ def test_a_checkpoint_is_asked_for_once(bed: LocalBed) -> None:
 # --- adopting ---
 
 
+def adopted(server: Server, grant: Grant, by: str = "p1") -> bool:
+    (reply,) = server.adopt(by, beat(grant))
+    assert (reply.job_id, reply.attempt) == (grant.job_id, grant.attempt)
+    return reply.ours
+
+
 def test_a_parked_attempt_is_taken_up_again_under_its_number(bed: LocalBed) -> None:
     bed.user().add([job("a")])
     grant = claim_one(bed.pilot(), "c1")
     bed.clock.move(LEASE / 2)
     heir = bed.pilot()
     heir.register(offer("heir"))
-    (adoption,) = heir.adopt([(grant.job_id, 1)])
-    assert adoption.grant == grant
+    assert adopted(heir, grant, by="heir")
     assert bed.user().show("a").pilot == "heir"
     bed.clock.move(LEASE * 0.9)
     assert list(bed.pilot().claim(ask("c2"))) == [None]  # adopting renewed the lease
@@ -401,9 +406,7 @@ def test_a_parked_attempt_whose_lease_ran_out_is_still_ours_if_nobody_has_the_jo
     grant = claim_one(pilot, "c2")
     bed.clock.move(LEASE + 1)
     claim_one(pilot, "c3", offer("p2"))
-    (adoption,) = bed.pilot().adopt([(grant.job_id, 1)])
-    assert adoption.grant is not None
-    assert adoption.grant.attempt == 1
+    assert adopted(bed.pilot(), grant)
 
 
 def test_what_somebody_else_has_had_is_not_adopted(bed: LocalBed) -> None:
@@ -412,10 +415,10 @@ def test_what_somebody_else_has_had_is_not_adopted(bed: LocalBed) -> None:
     old = claim_one(pilot, "c1")
     bed.clock.move(LEASE + 1)
     new = claim_one(pilot, "c2", offer("p2"))
-    answers = pilot.adopt([(old.job_id, 1), (new.job_id, 2), ("nobody", 1)])
-    assert [(each.attempt, each.grant is not None) for each in answers] == [(1, False), (2, True), (1, False)]
+    answers = pilot.adopt("p1", [*beat(old), *beat(new), Beat("nobody", 1, "parked")])
+    assert [(each.attempt, each.ours) for each in answers] == [(1, False), (2, True), (1, False)]
     pilot.report([report(new)])
-    assert pilot.adopt([(new.job_id, 2)])[0].grant is None
+    assert not adopted(pilot, new)
 
 
 # --- noticing ---
