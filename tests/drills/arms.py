@@ -1,5 +1,6 @@
 """What a drill puts into the pilot's failpoints: a kill, of the pilot or of its supervisor or both; or a count."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -31,7 +32,13 @@ def _boots(pid: int, state: Path) -> bool:
 def kill_supervisors(state: Path) -> None:
     """Kills them with -9."""
     for pid in supervisors(state):
-        os.kill(pid, signal.SIGKILL)
+        hit(pid, signal.SIGKILL)
+
+
+def hit(pid: int, number: signal.Signals) -> None:
+    """Sends a signal to a process that may have ended in this very moment: then it is none of ours any more."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 class Armed(failpoints._Armed):

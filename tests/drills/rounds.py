@@ -1,6 +1,5 @@
 """One round: a queue with a few jobs, a pilot that is killed, pilots that go on, and the checker's findings."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -19,7 +18,7 @@ from pilot.model.queue import QueueSettings
 from pilot.queue.settings import write_settings
 from pilot.queue.store import create_store, open_store
 from pilot.queue.users import LocalQueue
-from tests.drills.arms import kill_supervisors
+from tests.drills.arms import hit, kill_supervisors
 from tests.drills.checker import Restart, Round, check, processes_of
 from tests.drills.menu import Scenario
 from tests.sandboxes import TREE, apptainer_cache
@@ -253,8 +252,7 @@ class Stage:
         """Nothing of ours is running afterwards, whatever went wrong."""
         for child in self._children:
             if not self._over(child):
-                with contextlib.suppress(ProcessLookupError):  # it ended in this very moment
-                    os.kill(child.pid, signal.SIGKILL)
+                hit(child.pid, signal.SIGKILL)
             if isinstance(child, RealChild):
                 child.process.wait(30)
 
@@ -269,7 +267,7 @@ class Stage:
                 self._strike(child, blow.victim)
                 blow = Blow()
             if lived > PILOT_SECONDS:
-                os.kill(child.pid, signal.SIGKILL)
+                hit(child.pid, signal.SIGKILL)
                 raise AssertionError(f"a pilot hangs: {self._last_words()}")
             time.sleep(LOOK_SECONDS)
         return child
@@ -282,8 +280,7 @@ class Stage:
 
     def _strike(self, child: Child, victim: str) -> None:
         if victim != "kill-supervisor":
-            with contextlib.suppress(ProcessLookupError):  # it ended in this very moment
-                os.kill(child.pid, signal.SIGKILL)
+            hit(child.pid, signal.SIGKILL)
         if victim != "kill":
             kill_supervisors(self.state)
 
@@ -334,9 +331,9 @@ class Stage:
     def _do(self, what: str, child: Child) -> None:
         match what:
             case "usr1":
-                os.kill(child.pid, signal.SIGUSR1)
+                hit(child.pid, signal.SIGUSR1)
             case "term":
-                os.kill(child.pid, signal.SIGTERM)
+                hit(child.pid, signal.SIGTERM)
             case "cancel":
                 self._user.cancel([f"{self.root.name}-cancelled"])
             case "open":
