@@ -1,0 +1,1 @@
+"""PanDA's words to ours and back, and our own calls beside them: pure."""

@@ -1,0 +1,84 @@
+"""Our own calls beside PanDA's: where they are, who may make them, and how a server says that it has them.
+
+PanDA's `is_alive` exists on every server. A plain one answers it with `data: null`, ours with
+`data: {"grid": {"version": "1.0", "calls": [...]}}`. No call of this page is sent to a server that did not say so.
+
+Each call is a POST of a JSON object: `queue` (a name) beside the arguments; a value is `to_plain` of the model's and
+the ports' own dataclasses. The answer stands in PanDA's envelope. A refusal is `success: false`, `message` one clear
+line, `data: {"code": fault code, "kind": passing | final | unknown}`, under a fitting HTTP status.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pilot.model.faults import Code
+
+VERSION: Final = "1.0"
+ALIVE: Final = "/api/v1/system/is_alive"
+GRID: Final = "/api/v1/grid"
+GIVEN_QUEUE: Final = "default"  # the queue that is meant where a call names none
+
+# What a pilot asks. `register {offer}`; `claim {offers, claims: [[claim_id, number of its offer], ...]}`;
+# `changed {since, patience}` -> {changed, version}; `renew {beats}`; `report {reports}`; `give_back {claims}`;
+# `adopt {pilot_id, attempts}`; GET `code?sha256=` -> the raw archive.
+PILOT_CALLS: Final = ("register", "claim", "changed", "renew", "report", "give_back", "adopt", "code")
+# What a user asks. PUT `code?sha256=` takes a raw archive, then `add {jobs: [{spec, job_id}, ...]}` names it.
+USER_CALLS: Final = (
+    "code", "add", "find", "show", "results", "explain", "hold", "release", "cancel", "checkpoint", "settings",
+    "ask", "answer", "log",
+)  # fmt: skip
+CALLS: Final = tuple(dict.fromkeys((*PILOT_CALLS, *USER_CALLS)))
+
+PATIENCE_CAP_SECONDS: Final = 25.0  # the longest look: under the 30 s after which proxies on the way give up
+BATCH_CAP: Final = 1000  # claims, beats or reports in one call
+REPLY_CAP_BYTES: Final = 64_000_000
+
+PASSING, FINAL, UNKNOWN = "passing", "final", "unknown"
+KINDS: Final = frozenset({PASSING, FINAL, UNKNOWN})
+
+
+def path(verb: str) -> str:
+    """Where that call of ours is."""
+    return f"{GRID}/{verb}"
+
+
+def discovery(calls: tuple[str, ...] = CALLS) -> dict[str, object]:
+    """What our server answers to `is_alive`."""
+    return {"grid": {"version": VERSION, "calls": list(calls)}}
+
+
+def calls_of(data: object) -> frozenset[str]:
+    """The calls of ours that a server says it has; none where it is a plain PanDA server, or of another version."""
+    grid = data.get("grid") if isinstance(data, Mapping) else None
+    if not isinstance(grid, Mapping) or not _speaks_ours(grid.get("version")):
+        return frozenset()
+    found = grid.get("calls")
+    return frozenset(each for each in found if each in CALLS) if isinstance(found, list) else frozenset()
+
+
+def _speaks_ours(version: object) -> bool:
+    """The first number is the one that breaks; the second only adds."""
+    return isinstance(version, str) and version.partition(".")[0] == VERSION.partition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why our server did not do what was asked: a registered fault, and whether asking again may help."""
+
+    code: Code
+    kind: str
+
+    def plain(self) -> dict[str, object]:
+        """As it stands in the envelope's `data`."""
+        return {"code": self.code.value, "kind": self.kind}
+
+
+def refusal_of(data: object) -> Refusal | None:
+    """The refusal in an envelope's `data`; None where it holds no such thing."""
+    if not isinstance(data, Mapping):
+        return None
+    code, kind = data.get("code"), data.get("kind")
+    if not isinstance(code, str) or not isinstance(kind, str) or kind not in KINDS or code not in set(Code):
+        return None
+    return Refusal(Code(code), kind)
