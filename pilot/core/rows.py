@@ -35,8 +35,11 @@ def ask(job: Job, fact: facts.Claiming) -> Step:
 
 
 def fetch(job: Job, fact: facts.Granted) -> Step:
-    """Ours: the files are fetched."""
-    return order(move(replace(job, grant=fact.grant), Phase.STAGING_IN), Kind.FETCH)
+    """Ours: the files are fetched; what could not be made a job of is declined, so that its report is never lost."""
+    ours = replace(job, grant=fact.grant)
+    if fact.grant.refusal is not None:
+        return report(move(ours, Phase.CLOSED, Verdict.DECLINED, fact.grant.refusal))
+    return order(move(ours, Phase.STAGING_IN), Kind.FETCH)
 
 
 def close_empty(job: Job, fact: facts.Nothing) -> Step:

@@ -108,7 +108,8 @@ class Share:
 class Grant:
     """One attempt given to this pilot: the lease lasts `lease_seconds` from now unless renewed.
 
-    `receipt` is the server's own note about it, unread here, handed back with every word about the attempt.
+    `receipt` is the server's own note about it, unread here, handed back with every word about the attempt. `refusal`
+    says why the adapter could not make a job of what the server gave: the pilot declines it, like any job.
     """
 
     job_id: str
@@ -119,6 +120,7 @@ class Grant:
     resume: Resume | None = None
     destination: str = ""
     receipt: str = ""
+    refusal: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -308,7 +308,10 @@ def _claim(place: Place, each: Order, setting: Setting) -> Iterator[Move]:
     if place.seat.queue == "unknown":
         yield Move("queue grants", True, _now(place, queue="granted"))
     if place.seat.queue == "granted":
-        fact: Fact = facts.Granted(each.key, each.ticket, Grant("1", 1, setting.spec, 60.0))
+        grant = Grant("1", 1, setting.spec, 60.0)
+        refused = facts.Granted(each.key, each.ticket, replace(grant, refusal=fault(Code.JOB_INVALID)))
+        yield Move("what was granted is no job", False, feed(place, refused))
+        fact: Fact = facts.Granted(each.key, each.ticket, grant)
     else:
         fact = facts.Nothing(each.key, each.ticket)
     yield Move("claim answered", True, feed(place, fact))

@@ -135,6 +135,13 @@ def _last_verdict_stands(
     return replace(job, phase=phase, verdict=verdict or job.verdict, fault=why or job.fault)  # type: ignore[arg-type]
 
 
+def _refusal_forgotten(job: Job, fact: Fact) -> steps.Step:
+    assert isinstance(fact, facts.Granted)
+    if fact.grant.refusal is None:
+        return rows.fetch(job, fact)
+    return steps.order(replace(job, grant=fact.grant, phase=Phase.CLOSED), Kind.SWEEP)
+
+
 def _any_ticket(job: Job, fact: Fact) -> Kind | None:
     return next((kind for kind, _ in job.open), None) if isinstance(fact, facts.Answer) else None
 
@@ -182,6 +189,10 @@ MISTAKES: dict[str, tuple[str, Plant]] = {
     "a job handed back is not returned": (
         "reported, returned or fenced",
         _in_rows("give_up", lambda job: steps.order(replace(job, phase=Phase.CLOSED), Kind.SWEEP)),
+    ),
+    "what is no job is forgotten": (
+        "reported, returned or fenced",
+        _row(Phase.CLAIMING, facts.Granted, _refusal_forgotten),
     ),
     "a report is not repeated": ("the queue knows", _no_row(Phase.CLOSED, Kind.REPORT)),
     "parked outputs are never tried again": ("stuck", _no_row(Phase.PARKED, facts.RetryDue)),
