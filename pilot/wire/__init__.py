@@ -1,1 +1,1 @@
-"""PanDA's words to ours and back, and our own calls beside them: pure."""
+"""PanDA's words to ours and back, and the envelope that both kinds of queue speak: pure, strict, bounded."""
