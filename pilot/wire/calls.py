@@ -19,9 +19,12 @@ ALIVE: Final = "/api/v1/system/is_alive"
 GRID: Final = "/api/v1/grid"
 GIVEN_QUEUE: Final = "default"  # the queue that is meant where a call names none
 
-# What a pilot asks. `register {offer}`; `claim {offers, claims: [[claim_id, number of its offer], ...]}`;
-# `changed {since, patience}` -> {changed, version}; `renew {beats}`; `report {reports}`; `give_back {claims}`;
-# `adopt {pilot_id, attempts}`; GET `code?sha256=` -> the raw archive.
+# What a pilot asks. `register {offer}`; `claim {offers, claims: [[claim_id, number of its offer], ...]}` ->
+# {grants: [Grant | null], version}; `changed {since, patience}` -> {changed, version}; `renew {beats}`;
+# `report {reports}`; `give_back {claims}`; `adopt {pilot_id, attempts}`; GET `code?sha256=` -> the raw archive.
+#
+# `version` is opaque: how the queue stood before that claim was matched, "" where it granted something, for there
+# may be more. `changed` says whether the queue stands otherwise now than at `since`; of "" it always has changed.
 PILOT_CALLS: Final = ("register", "claim", "changed", "renew", "report", "give_back", "adopt", "code")
 # What a user asks. PUT `code?sha256=` takes a raw archive, then `add {jobs: [{spec, job_id}, ...]}` names it.
 USER_CALLS: Final = (
