@@ -74,6 +74,7 @@ class Code(StrEnum):
     SERVER_UNREACHABLE = "server.unreachable"
     SERVER_REFUSED = "server.refused"
     CREDENTIAL_EXPIRED = "credential.expired"
+    CREDENTIAL_REFUSED = "credential.refused"
     PILOT_BUG = "pilot.bug"
     PILOT_RESTARTED = "pilot.restarted"
     PILOT_DEADLINE = "pilot.deadline"
@@ -162,6 +163,9 @@ REGISTRY: dict[Code, Entry] = {
     Code.SERVER_UNREACHABLE: Entry(_V, "the queue did not answer", "here later", 1318),
     Code.SERVER_REFUSED: Entry(_V, "the queue refused", "read the queue's message", 1236),
     Code.CREDENTIAL_EXPIRED: Entry(_V, "a credential has expired", "renew it", 1373),
+    Code.CREDENTIAL_REFUSED: Entry(
+        _V, "a credential cannot be used, or is not accepted", "check the token or certificate, and its role", 1373
+    ),
     Code.PILOT_BUG: Entry(
         _A, "the pilot met something it did not expect", "elsewhere; please report it with the job's log", 1319
     ),
