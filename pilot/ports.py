@@ -4,7 +4,7 @@ An adapter speaks model types only, translates foreign words in one visible map,
 no job state, takes its time limits as arguments and never logs a secret.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -145,6 +145,25 @@ class Server(Protocol):
 
     def close(self) -> None:
         """Lets go of connections and files."""
+
+
+class Credentials(Protocol):
+    """Who we are to a server: files that somebody keeps fresh, read when they are needed."""
+
+    def headers(self) -> Mapping[str, str]:
+        """The header lines that say so; none for a certificate. Raises PortError where they cannot be read."""
+
+    def certificate(self) -> str:
+        """The file of a TLS client certificate with its key; "" for a token."""
+
+    def reread(self) -> bool:
+        """Reads again, after a refusal; whether there is something new to try."""
+
+    def ends(self) -> float:
+        """When it runs out, seconds since the epoch; infinite where it does not say."""
+
+    def hide(self, text: str) -> str:
+        """The text without anything secret of ours in it."""
 
 
 # --- the queue, seen by its users ------------------------------------------------------------------------------------
