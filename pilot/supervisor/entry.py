@@ -25,15 +25,13 @@ class Entry:
         "order",
         "orphaned_until_s",
         "result",
-        "shim",
         "started",
         "status",
         "stopped_by",
     )
 
-    def __init__(self, order: Order, shim: int, link: Link) -> None:
+    def __init__(self, order: Order, link: Link) -> None:
         self.order = order
-        self.shim = shim
         self.link = link
         self.created = time.time()
         self.began_s = time.monotonic()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import sys
 import time
 
@@ -20,13 +19,19 @@ if TYPE_CHECKING:
 class Origin:
     """Who starts the payload, as its record names them."""
 
-    __slots__ = ("boot_id", "directory", "shim", "supervisor")
+    __slots__ = ("boot_id", "directory", "shim", "shim_since", "supervisor")
 
-    def __init__(self, directory: int, boot_id: str, supervisor: int) -> None:
-        self.directory = directory
+    def __init__(self, boot_id: str, supervisor: int) -> None:
+        self.directory = -1
         self.boot_id = boot_id
         self.supervisor = supervisor
         self.shim = os.getpid()
+        self.shim_since = procs.look(self.shim).started
+
+    def at(self, directory: int) -> Origin:
+        """The same, with its record in this open directory."""
+        self.directory = directory
+        return self
 
 
 # What a terminal, a batch system or a full pipe sends to everything must not end the one that keeps the records.
@@ -88,7 +93,6 @@ def _become(order: Order, origin: Origin, streams: tuple[int, int]) -> None:
     kernel.die_with_parent(signal.SIGKILL)
     if os.getppid() != origin.shim:
         os._exit(127)  # the shim died before the wish above was heard
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # The record comes before the exec: a pilot that has lost supervisor and shim can still find the session.
     record.write(origin.directory, record.STARTED, _record(order, origin))
     os.chdir(order.cwd)
@@ -106,7 +110,7 @@ def _record(order: Order, origin: Origin) -> Message:
         "start_time": procs.look(os.getpid()).started,
         "boot_id": origin.boot_id,
         "shim_pid": origin.shim,
-        "shim_start_time": procs.look(origin.shim).started,
+        "shim_start_time": origin.shim_since,
         "supervisor_pid": origin.supervisor,
         "grace": order.grace,
         "mark": order.env.get("PILOT_MARK", ""),

@@ -63,6 +63,7 @@ class Supervisor:
             if self._pilot_is_dead():
                 self.fleet.stop_all("pilot-death", ORPHAN_GRACE_S)
             self.fleet.end_orphans()
+            self.fleet.dismiss()
 
     def _done(self) -> bool:
         return (self.leaving or self._pilot_is_dead()) and not self.fleet.running
@@ -73,9 +74,11 @@ class Supervisor:
     def _pause_s(self) -> float | None:
         if self.fleet.orphaned:
             return _ORPHAN_LOOK_S
+        patience_s = self.fleet.patience_s()
         if self.owners or self._pilot_is_dead():
-            return None
-        return self.waits_until_s - time.monotonic()
+            return patience_s
+        left_s = self.waits_until_s - time.monotonic()
+        return left_s if patience_s is None else min(left_s, patience_s)
 
     # ---- connections
 
@@ -154,7 +157,7 @@ class Supervisor:
         try:
             if self.leaving:
                 raise ValueError("the pilot has taken its leave")
-            self.fleet.start(Order(message))
+            self.fleet.start(Order(message), message)
         except OSError as error:
             self._tell(failed(identity, error.errno or 0, f"cannot start a shim: {error.strerror}"))
         except ValueError as error:

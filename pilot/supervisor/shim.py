@@ -1,15 +1,20 @@
-"""The process between supervisor and payload: it starts, drains, stops, sweeps and records one payload."""
+"""The process between supervisor and payload: it starts, drains, stops, sweeps and records one payload at a time.
+
+A shim whose payload is proven gone may be given another: a fresh fork would copy page after page just to get there.
+"""
 
 from __future__ import annotations
 
 import gc
 import os
+import resource
 import select
 import time
 
 from pilot.supervisor import kernel, launch, record, sweep
 from pilot.supervisor.account import Account
 from pilot.supervisor.lean import Quietly, signal
+from pilot.supervisor.order import Order
 from pilot.supervisor.procs import look
 from pilot.supervisor.streams import Streams
 
@@ -18,21 +23,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pilot.supervisor.link import Link, Message
-    from pilot.supervisor.order import Order
 
 _FOREVER = float("inf")
+# Then a fresh one takes its place, so that nothing that grows, or that payloads do to their parent, goes on for ever.
+_MOST_PAYLOADS = 1000
 
 
-def serve(order: Order, link: Link, boot_id: str) -> None:
+def serve(link: Link, boot_id: str) -> None:
     """Runs in the forked child of the supervisor and never returns."""
     code = 1
     try:
         gc.disable()
-        supervisor = os.getppid()
+        origin = launch.Origin(boot_id, os.getppid())
         os.setsid()
         _close_all_but(link.fileno())
         kernel.adopt_orphans()
-        _run(order, link, boot_id, supervisor)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # for the payloads, which inherit it
+        _serve_all(link, origin)
         code = 0
     finally:
         launch.report_bug()
@@ -48,15 +55,42 @@ def _close_all_but(keep: int) -> None:
                 os.close(fd)
 
 
-def _run(order: Order, link: Link, boot_id: str, supervisor: int) -> None:
+def _serve_all(link: Link, origin: launch.Origin) -> None:
+    """One payload after another, until the supervisor lets it go, or a payload left something behind."""
+    wake, wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
+    for left in range(_MOST_PAYLOADS, 0, -1):
+        message, *early = _next(link)
+        if not message or not _run(Order(message), link, origin, (wake, left > 1), early):
+            return
+
+
+def _next(link: Link) -> list[Message]:
+    """Waits for a start, and gives it with what was said after it; what is said of the last payload comes too late."""
+    poll = select.poll()
+    poll.register(link.fileno(), select.POLLIN)
+    while not link.closed:
+        poll.poll()
+        said = link.receive()
+        for at, message in enumerate(said):
+            if message["verb"] == "start":
+                return said[at:]
+    return [{}]
+
+
+def _run(order: Order, link: Link, origin: launch.Origin, stay: tuple[int, bool], early: list[Message]) -> bool:
+    """One payload, to its end; whether this shim can be given another."""
+    wake, wanted = stay
     try:
         directory = os.open(order.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        shim = Shim(order, link, launch.Origin(directory, boot_id, supervisor))
+        shim = Shim(order, link, origin.at(directory), wake, wanted)
     except OSError as error:
         text = f"cannot start: {error.filename or order.directory}: {error.strerror}"
         link.send(failed(order.payload, error.errno or 0, text))
-        return
-    shim.run()
+        return False
+    shim.run(early)
+    os.close(directory)
+    return shim.free
 
 
 def failed(payload: str, number: int, message: str) -> Message:
@@ -72,6 +106,7 @@ class Shim:
         "deadline",
         "directory",
         "ended",
+        "free",
         "handlers",
         "killed",
         "link",
@@ -83,20 +118,23 @@ class Shim:
         "stopped_by",
         "streams",
         "wake",
+        "wanted",
     )
 
-    def __init__(self, order: Order, link: Link, origin: launch.Origin) -> None:
+    def __init__(self, order: Order, link: Link, origin: launch.Origin, wake: int, wanted: bool) -> None:
         self.order = order
         self.link = link
         self.directory = origin.directory
         self.handlers: dict[int, Callable[[], None]] = {}
         self.poll = select.poll()
         self.streams = Streams(order, self.watch, self.unwatch)
-        self.killed = self.ended = False
+        self.killed = self.ended = self.free = False
+        self.wanted = wanted  # whether this shim stays for another payload
         self.refusal = b""
         self.stopped_by = ""
         self.deadline = _FOREVER
-        self._watch_children()
+        self.wake = wake
+        self.watch(wake, self._child_news)
         self.watch(link.fileno(), self._heed)
         self.account = Account()
         self.main = self._fork(origin)
@@ -112,11 +150,6 @@ class Shim:
         self.poll.unregister(fd)
         os.close(fd)
 
-    def _watch_children(self) -> None:
-        self.wake, wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
-        self.watch(self.wake, self._child_news)
-
     def _fork(self, origin: launch.Origin) -> int:
         self.status, status_end = os.pipe2(os.O_CLOEXEC)
         # Blocked across the fork, a TERM that comes before the child has its default handlers back is kept for it.
@@ -130,8 +163,9 @@ class Shim:
         self.watch(self.status, self._exec_news)
         return pid
 
-    def run(self) -> None:
-        """Serves the payload until it has ended and nothing of it is left."""
+    def run(self, early: list[Message]) -> None:
+        """Serves the payload until it has ended and nothing of it is left; `early` was said before it began."""
+        self._obey(early)
         while not self.ended:
             pause_s = self.deadline - time.monotonic()
             if pause_s <= 0:
@@ -140,7 +174,6 @@ class Shim:
             for fd, _ in self.poll.poll(None if pause_s == _FOREVER else pause_s * 1000 + 1):
                 if fd in self.handlers and not self.ended:
                     self.handlers[fd]()
-        self.link.close()
 
     def _exec_news(self) -> None:
         """The status pipe ended: at once empty if the exec went well, else with the reason."""
@@ -169,19 +202,22 @@ class Shim:
             if news.si_pid == self.main:
                 self._finish()
             else:
-                os.waitpid(news.si_pid, 0)
+                self.account.reap(news.si_pid)
 
     def _heed(self) -> None:
         """The supervisor's orders; the end of the connection is its death."""
-        for message in self.link.receive():
-            if message["verb"] == "signal":
-                self._signal(int(str(message["number"])))
-            else:
-                self._stop(float(str(message["grace"])), str(message["why"]))
+        self._obey(self.link.receive())
         if self.link.closed:
             del self.handlers[self.link.fileno()]
             self.poll.unregister(self.link.fileno())
             self._stop(min(self.order.grace, sweep.ORPHAN_GRACE_S), "supervisor-death")
+
+    def _obey(self, said: list[Message]) -> None:
+        for message in said:
+            if message["verb"] == "signal":
+                self._signal(int(str(message["number"])))
+            else:
+                self._stop(float(str(message["grace"])), str(message["why"]))
 
     def _stop(self, grace_s: float, why: str) -> None:
         """TERM now and KILL after the grace; asked again, it can only come sooner."""
@@ -217,8 +253,9 @@ class Shim:
             self._exec_news()  # before the reaping: `started` is told before `exited`, and looks at the process
         if reaped:
             self.account.close(self.main)
-        gone = reaped and sweep.until_gone(sweep.wait_on(self.wake))
+        gone = reaped and sweep.until_gone(sweep.wait_on(self.wake), self.account.reap_ended)
         self.streams.finish()
+        self.free = gone and self.wanted and not self.link.closed
         if self.refusal:
             self._refused()
             return
@@ -226,10 +263,10 @@ class Shim:
         result = self.account.record() | self.streams.record() | outcome
         with Quietly(OSError):  # a full disk: the supervisor still gets the record
             record.write(self.directory, record.EXIT, result)
-        self.link.send({"event": "exited", "id": self.order.payload, "record": result})
+        self.link.send({"event": "exited", "id": self.order.payload, "record": result, "free": self.free})
 
     def _refused(self) -> None:
         number, _, text = self.refusal.decode("utf-8", "replace").partition(" ")
         with Quietly(FileNotFoundError):
             os.unlink(record.STARTED, dir_fd=self.directory)
-        self.link.send(failed(self.order.payload, int(number), text))
+        self.link.send(failed(self.order.payload, int(number), text) | {"free": self.free})

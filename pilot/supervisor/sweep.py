@@ -23,16 +23,6 @@ _FIRST_PAUSE_S = 0.002
 _LONGEST_PAUSE_S = 0.2
 
 
-def reap() -> bool:
-    """Reaps the children that have ended; True once there is no child, living or dead, any more."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return True
-    return False
-
-
 def kill_below(root: int, spare: frozenset[int] = frozenset()) -> int:
     """Sends KILL to all that lives below `root` and returns how many there were.
 
@@ -58,8 +48,10 @@ def _send_all(processes: list[procs.Process], number: int) -> None:
         procs.send(process, number)
 
 
-def until_gone(pause: Callable[[float], None], limit_s: float = UNKILLABLE_AFTER_S) -> bool:
+def until_gone(pause: Callable[[float], None], reap: Callable[[], bool], limit_s: float = UNKILLABLE_AFTER_S) -> bool:
     """Kills and reaps all below this process; True when nothing is left, False when something cannot be ended.
+
+    `reap` takes the children that have ended, and says whether there is no child any more.
 
     As every orphan becomes a child of this process (`kernel.adopt_orphans`), no child means no descendant.
     """
