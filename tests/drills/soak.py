@@ -28,8 +28,6 @@ def main() -> int:
         nursery = Nursery()
         tally, passed = _run(Drill(Path(folder), nursery), Path(folder), asked)
         nursery.close()
-        for each in tally.violations:
-            sys.stderr.write(f"soak: {each}\n")
         sys.stdout.write(_block(asked, tally, passed, time.monotonic() - began))
     return int(bool(tally.violations))
 
@@ -47,10 +45,14 @@ def _run(drill: Drill, folder: Path, asked: argparse.Namespace) -> tuple[Tally, 
     courses, tally = survey(drill, folder)
     passed = {point for course in courses for point in course.passed}
     tally.violations += [f"{point}: no round passes it" for point in sorted(points() - passed - elsewhere())]
+    sys.stderr.writelines(f"soak: {each}\n" for each in tally.violations)
     source = _until(plans(courses, random.Random(asked.seed)), asked.minutes)
     said = time.monotonic()
     for result in campaign(drill, source, asked.kills, asked.at_once):
+        before = len(tally.violations)
         tally.add(result)
+        for each in tally.violations[before:]:
+            sys.stderr.write(f"soak: {each}\n")
         if time.monotonic() - said > PROGRESS_SECONDS:
             said = time.monotonic()
             sys.stderr.write(f"soak: {tally.struck:,} of {asked.kills:,} kills, {len(tally.violations)} violations\n")
