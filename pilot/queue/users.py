@@ -24,8 +24,8 @@ Change = Callable[[Db, sqlite3.Row], None]
 OPEN_BEFORE = """
 SELECT job_id FROM job JOIN edge ON edge.after = job.job WHERE edge.job = ? AND verdict != 'succeeded' ORDER BY job.job
 """
-BY_ID = "SELECT * FROM job WHERE queue = ? AND job_id = ?"
-BY_NAME = "SELECT * FROM job WHERE queue = ? AND name = ? LIMIT 2"
+BY_ID = "SELECT * FROM job WHERE queue = ? AND job_id = ? AND (? = '' OR owner = ?)"
+BY_NAME = "SELECT * FROM job WHERE queue = ? AND name = ? AND (? = '' OR owner = ?) LIMIT 2"
 LIST = """
 SELECT job_id, attempt, name, owner, state, verdict FROM job
 WHERE queue = ? AND (? = '' OR owner = ?) AND (? = '[]' OR state IN (SELECT value FROM json_each(?)))
@@ -43,10 +43,12 @@ class LocalQueue:
         user: str,
         name: str = DEFAULT_QUEUE,
         wall: Callable[[], float] = time.time,
+        sees: str | None = None,
     ) -> None:
         self._store = store
         self._matcher = matcher
         self._user = user
+        self._sees = sees  # the owner whose jobs alone are there for this user, "" = all; None = by the file's own rule
         self._name = name
         self._wall = wall
 
@@ -122,16 +124,17 @@ class LocalQueue:
 
     def _row(self, db: Db, job: str) -> sqlite3.Row:
         """The job of that id; else the one job of that name."""
-        own: list[sqlite3.Row] = db.execute(BY_ID, (self._name, job)).fetchall()
-        named: list[sqlite3.Row] = own or db.execute(BY_NAME, (self._name, job)).fetchall()
+        only = self._sees or ""
+        own: list[sqlite3.Row] = db.execute(BY_ID, (self._name, job, only, only)).fetchall()
+        named: list[sqlite3.Row] = own or db.execute(BY_NAME, (self._name, job, only, only)).fetchall()
         if len(named) == 1:
             return named[0]
         problem = f"several jobs are named {job!r}; give an id" if named else f"no job {job!r}; see pilot queue ls"
         raise Unknown(Code.SERVER_REFUSED, f"queue {self._name}: {problem}")
 
     def _permit(self, row: sqlite3.Row, queue: QueueSettings) -> None:
-        """Against mistakes, not malice: whoever may write the file may do anything to it."""
-        if self._user not in (row["owner"], queue.owner, "root"):
+        """Against mistakes, not malice: whoever may write the file may do anything to it; others are not shown it."""
+        if self._sees is None and self._user not in (row["owner"], queue.owner, "root"):
             raise Final(Code.STORAGE_DENIED, f"job {row['job_id']} belongs to {row['owner']}, not to {self._user}")
 
     def _cancel(self, db: Db, row: sqlite3.Row) -> None:
