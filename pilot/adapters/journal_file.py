@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
+import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from pilot.ports import Final, Line, Passing
 SCHEMA = 1
 SEGMENT_BYTES = 16_000_000  # one segment is read at every start: about 0.2 s of replay
 KEPT_SEGMENTS = 8
+LOCK_PAUSES = (0.01, 0.03, 0.06, 0.1, 0.3, 0.5)  # seconds: longer than any exec takes, too short to be noticed
 AHEAD_BYTES = 256_000  # room that is held for what is to be said when a payload has filled the disk
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -149,15 +151,24 @@ def _decoded(raw: bytes) -> Line | None:
 
 
 def _locked(path: Path) -> int:
+    """The lock; a pilot that was killed while it started a process leaves it to that one until its exec is through."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    for pause in LOCK_PAUSES:
+        if _take(descriptor):
+            return descriptor
+        threading.Event().wait(pause)
+    if _take(descriptor):
+        return descriptor
+    os.close(descriptor)
+    raise Passing(Code.SERVER_REFUSED, f"{path.parent}: another pilot uses this state directory; give another --state")
+
+
+def _take(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(descriptor)
-        raise Passing(
-            Code.SERVER_REFUSED, f"{path.parent}: another pilot uses this state directory; give another --state"
-        ) from None
-    return descriptor
+        return False
+    return True
 
 
 def _numbers(folder: Path) -> list[int]:
