@@ -113,11 +113,11 @@ def test_half_a_character_of_a_payload_is_kept_and_stops_nobody(tmp_path: Path) 
     segment.read_text(encoding="utf-8")
 
 
-def test_a_lock_that_a_dead_pilots_child_still_holds_is_waited_for(folder: Path) -> None:
+def test_a_lock_that_a_dead_pilots_child_still_holds_is_waited_for(tmp_path: Path) -> None:
     """Between its fork and its exec a process has all that its parent had, the lock too."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     release = threading.Timer(0.2, os.close, (descriptor,))
     release.start()
-    FileJournal(folder).close()
+    FileJournal(tmp_path).close()
     release.join()
