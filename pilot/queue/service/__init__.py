@@ -1,0 +1,1 @@
+"""The embedded queue served over HTTPS: our own calls and PanDA's over one queue file."""

@@ -1,0 +1,41 @@
+"""The application: every call of the service in one table, and the server's frame around it."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import chain
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pilot.queue.service import alive, pilots, users
+from pilot.queue.service.call import Call
+from pilot.queue.service.frame import endpoint, enveloped
+from pilot.queue.service.state import Service
+
+# The route table. What pilots ask often stands first: routes are tried in order.
+CALLS: tuple[Call, ...] = tuple(chain(pilots.CALLS, users.CALLS, alive.CALLS))
+
+
+def build_app(service: Service, calls: Sequence[Call] = CALLS) -> Starlette:
+    """The application over that service; the service is closed with it."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    routes = [Route(each.path, endpoint(service, each), methods=[each.method]) for each in calls]
+    handlers = {404: _no_call, 405: _no_call, 500: _bug}
+    return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
+
+
+async def _no_call(request: Request, _problem: Exception) -> Response:
+    line = f"no call {request.method} {request.url.path[:200]} here"
+    return Response(enveloped(None, line, success=False), 404, media_type="application/json")
+
+
+async def _bug(_request: Request, _problem: Exception) -> Response:
+    line = "the service met something it did not expect; its log tells what"
+    return Response(enveloped(None, line, success=False), 500, media_type="application/json")

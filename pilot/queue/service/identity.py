@@ -1,0 +1,80 @@
+"""Who is calling: a token of the queue's own key, or one of an issuer that the site trusts."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pilot.model.faults import Code
+from pilot.ports import Final
+from pilot.queue.service.call import Role
+
+KNOWN_TOKENS = 10_000  # verified once, then known by their digest until they expire
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whom a token speaks for, until when (UTC seconds)."""
+
+    user: str
+    role: Role
+    expires: float
+
+
+class Denied(Final):
+    """The caller has no token, or one that is not accepted; `status` is the HTTP answer."""
+
+    def __init__(self, code: Code, detail: str, status: int = 401) -> None:
+        super().__init__(code, detail)
+        self.status = status
+
+
+class Verifier(Protocol):
+    """Reads the tokens of one issuer."""
+
+    issuer: str
+
+    def verify(self, token: str) -> Holder:
+        """Whom it speaks for; raises Denied."""
+
+
+Unread = Callable[[str], Mapping[str, object]]
+
+
+@dataclass(slots=True)
+class Doorkeeper:
+    """Knows the issuers that are trusted; a token is verified once and then known until it expires."""
+
+    verifiers: tuple[Verifier, ...]
+    claims: Unread  # what a token says of itself, unverified: only to find whose it is
+    wall: Callable[[], float] = time.time
+    _known: dict[bytes, Holder] = field(default_factory=dict)
+
+    def known(self, token: str) -> Holder | None:
+        """Whom a token speaks for that has been verified before."""
+        holder = self._known.get(_digest(token))
+        if holder is not None and holder.expires <= self.wall():
+            del self._known[_digest(token)]
+            raise Denied(Code.CREDENTIAL_EXPIRED, "the token has expired; get a new one")
+        return holder
+
+    def verify(self, token: str) -> Holder:
+        """Whom the token speaks for; may ask the issuer for its keys, so not for the event loop."""
+        issuer = str(self.claims(token).get("iss", ""))
+        verifier = next((each for each in self.verifiers if each.issuer == issuer), None)
+        if verifier is None:
+            raise Denied(Code.SERVER_REFUSED, f"the token's issuer {issuer[:80]!r} is not trusted here")
+        holder = verifier.verify(token)
+        if len(self._known) >= KNOWN_TOKENS:
+            self._known.pop(next(iter(self._known)))
+        self._known[_digest(token)] = holder
+        return holder
+
+    def forget(self) -> None:
+        """Keys have changed: every token is verified anew."""
+        self._known.clear()
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

@@ -1,0 +1,283 @@
+"""What a user asks: our own calls, over the `Queue` port in process, as far as the user's role goes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pilot.model.faults import Code
+from pilot.model.files import CODE_BYTES_CAP, CodePack
+from pilot.model.job import JobSpec
+from pilot.model.queue import Explanation, JobRow, JobState, JobView, QueueSettings, Submission
+from pilot.model.report import Report
+from pilot.ports import Final, Queue
+from pilot.queue.service import logs
+from pilot.queue.service.body import BadBody, arrived
+from pilot.queue.service.call import EVERYONE, LARGE_BODY, USERS, Call, Caller, Spoken
+from pilot.queue.service.frame import enveloped
+from pilot.queue.service.state import Service
+from pilot.queue.service.uploads import check_digest
+from pilot.wire.calls import GIVEN_QUEUE, path
+
+T = TypeVar("T")
+
+LISTED_CAP = 100_000  # rows in one answer: some twenty megabytes
+NAME_LETTERS = 200
+ATTEMPTS_CAP = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """One job handed in; its code, if it has some, was PUT before."""
+
+    spec: JobSpec
+    job_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Adding:
+    """What `add` takes."""
+
+    jobs: tuple[Submitted, ...]
+    queue: str = GIVEN_QUEUE
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What `find` takes; limit 0 = all."""
+
+    states: tuple[JobState, ...] = ()
+    owner: str = ""
+    limit: int = 0
+    queue: str = GIVEN_QUEUE
+
+
+@dataclass(frozen=True, slots=True)
+class OneJob:
+    """What a look at one job takes: its id, or a name that one job alone has."""
+
+    job: str
+    queue: str = GIVEN_QUEUE
+
+
+@dataclass(frozen=True, slots=True)
+class SomeJobs:
+    """What a change of jobs takes."""
+
+    jobs: tuple[str, ...]
+    queue: str = GIVEN_QUEUE
+
+
+@dataclass(frozen=True, slots=True)
+class NoJob:
+    """What a look at the queue takes."""
+
+    queue: str = GIVEN_QUEUE
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What `ask` takes."""
+
+    job: str
+    question: str
+    queue: str = GIVEN_QUEUE
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What `answer` gives; the answer is "" until a heartbeat has brought it."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What `log` takes: which is stdout, stderr or pilot; offset in bytes."""
+
+    job: str
+    which: str = "stdout"
+    offset: int = 0
+    queue: str = GIVEN_QUEUE
+
+
+async def put_code(service: Service, _caller: Caller, request: Request) -> Response:
+    """Takes a job's own code, which `add` will name."""
+    sha256 = check_digest(request.query_params.get("sha256", ""))
+    service.uploads.put(sha256, await arrived(request, CODE_BYTES_CAP))
+    return Response(enveloped(None), media_type="application/json")
+
+
+async def add(service: Service, caller: Caller, asked: object) -> Sequence[JobRow]:
+    """Takes all of the jobs or none; their owner is whoever the token says."""
+    assert isinstance(asked, Adding)
+    for each in asked.jobs:
+        _check(each.spec)
+
+    def work() -> Sequence[JobRow]:
+        jobs = [Submission(each.spec, each.job_id, _code(service, asked.queue, each.spec)) for each in asked.jobs]
+        rows = service.queue(asked.queue, caller).add(jobs)
+        service.lookout.stir()
+        return rows
+
+    rows = await service.desk.do("add", work)
+    service.lookout.tell_if_stirred()
+    return rows
+
+
+def _check(spec: JobSpec) -> None:
+    """What the job file's own check lets nobody write, whoever speaks to us."""
+    problem = (
+        "it has no name" if not spec.name
+        else "its name is too long, or not printable" if len(spec.name) > NAME_LETTERS or not spec.name.isprintable()
+        else "it has no command" if not spec.command
+        else "it asks for nothing; one block of needs at least" if not spec.needs
+        else "attempts: between 1 and 10000" if not 1 <= spec.attempts <= ATTEMPTS_CAP
+        else ""
+    )  # fmt: skip
+    if problem:
+        raise Final(Code.JOB_INVALID, f"job {spec.name[:40]!r}: {problem}")
+
+
+def _code(service: Service, name: str, spec: JobSpec) -> bytes:
+    if spec.code is None:
+        return b""
+    found = service.uploads.get(spec.code.sha256)
+    return found if found is not None else _kept_code(service, name, spec.code)
+
+
+def _kept_code(service: Service, name: str, pack: CodePack) -> bytes:
+    """An archive that an earlier job brought."""
+    try:
+        return service.server(name).code(pack)
+    except Final as problem:
+        put = f"PUT {path('code')}?sha256={pack.sha256}"
+        raise Final(Code.STORAGE_EXISTS, f"the job's code is not here (any more): {put} first") from problem
+
+
+async def find(service: Service, caller: Caller, asked: object) -> Sequence[JobRow]:
+    """The jobs in those states; a submitter's own."""
+    assert isinstance(asked, Finding)
+    if caller.sees and asked.owner not in ("", caller.sees):
+        raise Final(Code.STORAGE_DENIED, f"{caller.user} may list the own jobs only, not those of {asked.owner[:80]!r}")
+    limit = min(asked.limit or LISTED_CAP + 1, LISTED_CAP + 1)
+    rows = await _read(
+        service, caller, asked.queue, lambda queue: queue.find(asked.states, caller.sees or asked.owner, max(limit, 1))
+    )
+    if len(rows) > LISTED_CAP:
+        raise BadBody(f"more than {LISTED_CAP} jobs: give states, an owner or a limit", 413)
+    return rows
+
+
+async def show(service: Service, caller: Caller, asked: object) -> JobView:
+    """One job in full."""
+    assert isinstance(asked, OneJob)
+    return await _read(service, caller, asked.queue, lambda queue: queue.show(asked.job))
+
+
+async def results(service: Service, caller: Caller, asked: object) -> Sequence[Report]:
+    """The reports of all its attempts."""
+    assert isinstance(asked, OneJob)
+    return await _read(service, caller, asked.queue, lambda queue: queue.results(asked.job))
+
+
+async def explain(service: Service, caller: Caller, asked: object) -> Explanation:
+    """Why it stands where it stands."""
+    assert isinstance(asked, OneJob)
+    return await _read(service, caller, asked.queue, lambda queue: queue.explain(asked.job))
+
+
+async def settings(service: Service, caller: Caller, asked: object) -> QueueSettings:
+    """The queue's name, owner, state and defaults."""
+    assert isinstance(asked, NoJob)
+    return await _read(service, caller, asked.queue, lambda queue: queue.settings())
+
+
+async def hold(service: Service, caller: Caller, asked: object) -> Sequence[JobRow]:
+    """Keeps jobs from being given out."""
+    return await _change(service, caller, asked, lambda queue, jobs: queue.hold(jobs))
+
+
+async def release(service: Service, caller: Caller, asked: object) -> Sequence[JobRow]:
+    """Lets held jobs be given out again."""
+    return await _change(service, caller, asked, lambda queue, jobs: queue.release(jobs))
+
+
+async def cancel(service: Service, caller: Caller, asked: object) -> Sequence[JobRow]:
+    """Ends jobs: at once where they wait, through the heartbeat where they run."""
+    return await _change(service, caller, asked, lambda queue, jobs: queue.cancel(jobs))
+
+
+async def checkpoint(service: Service, caller: Caller, asked: object) -> Sequence[JobRow]:
+    """Has running jobs write a checkpoint now."""
+    return await _change(service, caller, asked, lambda queue, jobs: queue.checkpoint(jobs))
+
+
+async def ask(service: Service, caller: Caller, asked: object) -> None:
+    """Puts a question to a running job."""
+    assert isinstance(asked, Asking)
+    job = (await _read(service, caller, asked.queue, lambda queue: queue.show(asked.job))).job
+    if job.state is not JobState.GRANTED:
+        raise Final(Code.SERVER_REFUSED, f"job {job.job_id} is {job.state}: only a running one can be looked into")
+    service.questions.ask(job.job_id, asked.question)
+
+
+async def answer(service: Service, caller: Caller, asked: object) -> Answered:
+    """What was asked of that job last, and what came back."""
+    assert isinstance(asked, OneJob)
+    job = (await _read(service, caller, asked.queue, lambda queue: queue.show(asked.job))).job
+    found = service.questions.answer(job.job_id)
+    return Answered(found.question, found.answer)
+
+
+async def log(service: Service, caller: Caller, asked: object) -> logs.Piece:
+    """A piece of a job's log, as far as this service can read it."""
+    assert isinstance(asked, Reading)
+    where = logs.checked(asked.which, asked.offset)
+    return await _read(service, caller, asked.queue, lambda queue: logs.piece(queue, asked.job, where))
+
+
+async def _read(service: Service, caller: Caller, name: str, look: Callable[[Queue], T]) -> T:
+    """On a connection of its own, so that claims never wait behind somebody's long list."""
+    return await service.reader.do("read", lambda: look(service.queue(name, caller, service.own)))
+
+
+async def _change(
+    service: Service, caller: Caller, asked: object, change: Callable[[Queue, Sequence[str]], Sequence[JobRow]]
+) -> Sequence[JobRow]:
+    assert isinstance(asked, SomeJobs)
+
+    def work() -> Sequence[JobRow]:
+        rows = change(service.queue(asked.queue, caller), asked.jobs)
+        service.lookout.stir()
+        return rows
+
+    rows = await service.desk.do("change", work)
+    service.lookout.tell_if_stirred()
+    return rows
+
+
+def _post(verb: str, what: str, run: object, takes: type, gives: object) -> Call:
+    return Call("POST", path(verb), USERS, what, run, takes, gives)  # type: ignore[arg-type]
+
+
+CALLS = (
+    replace(_post("add", "Takes jobs: all of them or none.", add, Adding, tuple[JobRow, ...]), body=LARGE_BODY),
+    _post("find", "Lists jobs in order of arrival.", find, Finding, tuple[JobRow, ...]),
+    _post("show", "Shows one job in full.", show, OneJob, JobView),
+    _post("results", "Gives the reports of all attempts of a job.", results, OneJob, tuple[Report, ...]),
+    _post("explain", "Says why a job stands where it stands.", explain, OneJob, Explanation),
+    _post("hold", "Keeps jobs from being given out.", hold, SomeJobs, tuple[JobRow, ...]),
+    _post("release", "Lets held jobs be given out again.", release, SomeJobs, tuple[JobRow, ...]),
+    _post("cancel", "Ends jobs.", cancel, SomeJobs, tuple[JobRow, ...]),
+    _post("checkpoint", "Has running jobs write a checkpoint now.", checkpoint, SomeJobs, tuple[JobRow, ...]),
+    replace(_post("settings", "Tells the queue's settings.", settings, NoJob, QueueSettings), roles=EVERYONE),
+    _post("ask", "Puts a question to a running job: tail FILE, ls [FOLDER] or ps.", ask, Asking, type(None)),
+    _post("answer", "Gives what came back.", answer, OneJob, Answered),
+    _post("log", "Gives a piece of a job's log.", log, Reading, logs.Piece),
+    Call("PUT", path("code"), USERS, "Takes the archive of a job's own code.", put_code, body=CODE_BYTES_CAP,
+         spoken=Spoken.RAW, query={"sha256": "the archive's digest", "queue": "the queue's name"}),
+)  # fmt: skip
