@@ -1,0 +1,101 @@
+"""The queue of `pilot queue serve` as its users use it: the `Queue` port over our own calls.
+
+Whose a job is, the server reads in the token; nothing that is said here changes that.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pilot.adapters.server_calls import Calls
+from pilot.model.plain import to_plain
+from pilot.model.queue import Explanation, JobRow, JobState, JobView, QueueSettings, Submission
+from pilot.model.report import Report
+
+ADD_SECONDS = 300.0  # a sweep of many jobs
+
+
+@dataclass(frozen=True, slots=True)
+class LogPart:
+    """What a log holds from some place on, where to go on reading, and whether more may come."""
+
+    text: str
+    offset: int
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A question to a running job, and the answer; "" until a heartbeat brought it."""
+
+    question: str
+    answer: str
+
+
+class OwnQueue:
+    """One user's view of a served queue."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def add(self, jobs: Sequence[Submission]) -> Sequence[JobRow]:
+        """Takes all of them or none; archives go first, each once."""
+        archives = {each.spec.code.sha256: each.code for each in jobs if each.spec.code is not None}
+        for sha256, archive in archives.items():
+            self._calls.put_code(sha256, archive)
+        plain = [{"spec": to_plain(each.spec), "job_id": each.job_id} for each in jobs]
+        return self._rows("add", {"jobs": plain}, ADD_SECONDS)
+
+    def find(self, states: Sequence[JobState] = (), owner: str = "", limit: int = 0) -> Sequence[JobRow]:
+        """The jobs in those states (none given: all) of that owner, in order of arrival."""
+        return self._rows("find", {"states": [each.value for each in states], "owner": owner, "limit": limit})
+
+    def show(self, job: str) -> JobView:
+        """One job in full."""
+        return self._calls.ask("show", JobView, {"job": job})
+
+    def results(self, job: str) -> Sequence[Report]:
+        """The reports of all its attempts, the last one last."""
+        return self._calls.ask("results", tuple[Report, ...], {"job": job})
+
+    def explain(self, job: str) -> Explanation:
+        """Why it stands where it stands."""
+        return self._calls.ask("explain", Explanation, {"job": job})
+
+    def hold(self, jobs: Sequence[str]) -> Sequence[JobRow]:
+        """Not to be given out (again) until released; what runs now runs on."""
+        return self._rows("hold", {"jobs": list(jobs)})
+
+    def release(self, jobs: Sequence[str]) -> Sequence[JobRow]:
+        """May be given out again."""
+        return self._rows("release", {"jobs": list(jobs)})
+
+    def cancel(self, jobs: Sequence[str]) -> Sequence[JobRow]:
+        """To be ended: at once where they wait, through the heartbeat where they run."""
+        return self._rows("cancel", {"jobs": list(jobs)})
+
+    def checkpoint(self, jobs: Sequence[str]) -> Sequence[JobRow]:
+        """Running jobs are to write a checkpoint now, through the heartbeat."""
+        return self._rows("checkpoint", {"jobs": list(jobs)})
+
+    def settings(self) -> QueueSettings:
+        """The queue's name, owner, state and defaults."""
+        return self._calls.ask("settings", QueueSettings, {})
+
+    def log(self, job: str, which: str, offset: int) -> LogPart:
+        """What that log of a job holds from there on, as far as the service can read it."""
+        return self._calls.ask("log", LogPart, {"job": job, "which": which, "offset": offset})
+
+    def put_question(self, job: str, question: str) -> None:
+        """Asks for a look into a running job's directory; the next heartbeat carries it."""
+        self._calls.ask("ask", object, {"job": job, "question": question})
+
+    def answer(self, job: str) -> Answered:
+        """What the last question brought to light."""
+        return self._calls.ask("answer", Answered, {"job": job})
+
+    def close(self) -> None:
+        """Lets go of connections."""
+        self._calls.close()
+
+    def _rows(self, verb: str, arguments: Mapping[str, object], seconds: float = 0.0) -> Sequence[JobRow]:
+        return self._calls.ask(verb, tuple[JobRow, ...], arguments, seconds)
