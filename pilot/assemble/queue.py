@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from pilot.adapters.matcher_classad import ClassAdMatcher
+from pilot.assemble.server import is_remote, queue_of
+from pilot.config.settings import load_settings
 from pilot.model.faults import Code
 from pilot.model.queue import QueueSettings
 from pilot.ports import Final, Matcher, Queue
@@ -14,8 +16,10 @@ from pilot.queue.users import LocalQueue
 def queue_path(url: str) -> Path:
     """The file of a `sqlite:PATH` URL; raises in one line for any other."""
     scheme, _, rest = url.partition(":")
+    if is_remote(url):
+        raise Final(Code.SERVER_REFUSED, f"queue {url}: only where it is served: there, name its file, sqlite:PATH")
     if scheme != "sqlite" or not rest:
-        raise Final(Code.SERVER_REFUSED, f"queue {url!r}: use sqlite:PATH")
+        raise Final(Code.SERVER_REFUSED, f"queue {url!r}: use sqlite:PATH or https://HOST:PORT")
     return Path(rest.removeprefix("//")).expanduser()
 
 
@@ -25,7 +29,9 @@ def matcher() -> Matcher:
 
 
 def open_queue(url: str, name: str, user: str) -> Queue:
-    """The queue as that user sees it."""
+    """The queue as that user sees it; at a distance, the token says who the user is."""
+    if is_remote(url):
+        return queue_of(load_settings({"queue": url, "queue_name": name}).settings)
     return LocalQueue(open_store(queue_path(url)), matcher(), user, name)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pilot.config.problems import did_you_mean, shown
 from pilot.config.units import parse_seconds, parse_size
@@ -60,11 +61,22 @@ def text(value: object) -> str:
 
 
 def queue_url(value: object) -> str:
-    """Where the work is."""
+    """Where the work is; without TLS on this machine alone."""
     found = text(value)
-    if not found.startswith(("sqlite:", "https://")):
-        raise ValueError(f"{shown(found)[5:]} is no queue: write sqlite:PATH or https://HOST:PORT")
-    return found
+    if found.startswith("sqlite:") or (found.startswith("https://") and _host(found)):
+        return found
+    if found.startswith("http://") and _host(found) in ("localhost", "127.0.0.1", "::1"):
+        return found
+    raise ValueError(f"{shown(found)[5:]} is no queue: write sqlite:PATH or https://HOST:PORT")
+
+
+def _host(url: str) -> str:
+    """The host that a URL names; "" of one that names none, or hides a password."""
+    try:
+        parts = urlsplit(url)
+        return "" if parts.port == 0 or "@" in parts.netloc else parts.hostname or ""
+    except ValueError:
+        return ""
 
 
 def absolute(value: object) -> str:

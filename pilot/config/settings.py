@@ -29,6 +29,10 @@ class Settings:
     queue: str = ""
     queue_name: str = "default"
     token_file: str = ""
+    token_origin: str = ""
+    token_key_file: str = ""
+    proxy_file: str = ""
+    ca: str = ""
     state: str = ""
     scratch: str = ""
     cache: str = ""
@@ -46,6 +50,7 @@ class Settings:
     prefetch: int = 0
     idle_exit: float = 0.0
     lifetime: float = 0.0
+    timefloor: float = 0.0
     adopt_window: float = 5.0
     grace: float = 10.0
     stage_in_timeout: float = 3600.0
@@ -66,9 +71,15 @@ _COUNT = readers.number(0, 1_000_000)
 _PATHS = readers.several(readers.absolute)
 
 KEYS: dict[str, Key] = {
-    "queue": Key(readers.queue_url, "where the work is: `sqlite:PATH`"),
+    "queue": Key(readers.queue_url, "where the work is: `sqlite:PATH` or `https://HOST:PORT`"),
     "queue_name": Key(readers.word, "the queue within it"),
     "token_file": Key(readers.absolute, "the file that holds the pilot's token for a queue that wants one"),
+    "token_origin": Key(readers.text, "whom the token speaks for on a PanDA server: `vo.role`"),
+    "token_key_file": Key(readers.absolute, "the key by which a PanDA server renews the token, at half of its life"),
+    "proxy_file": Key(readers.absolute, "an X.509 proxy, shown to servers that take no token"),
+    "ca": Key(
+        readers.absolute, "whom to trust instead of the grid's and the system's authorities: a file or directory"
+    ),
     "state": Key(readers.absolute, "journal and log of this pilot; without it, in the batch job's scratch directory"),
     "scratch": Key(readers.absolute, "where sandboxes of jobs are made; without it, the batch job's scratch directory"),
     "cache": Key(readers.absolute, "images, receipts and downloads that outlive a pilot"),
@@ -86,6 +97,7 @@ KEYS: dict[str, Key] = {
     "prefetch": Key(readers.number(0, 1000), "how many jobs to hold beyond those that can start"),
     "idle_exit": Key(readers.seconds, "leave after so long without work; 0 = never"),
     "lifetime": Key(readers.seconds, "leave in good order after so long; 0 = no end"),
+    "timefloor": Key(readers.seconds, "take further jobs only while the pilot is younger; 0 = as the queue says"),
     "adopt_window": Key(readers.seconds, "how long payloads outlive a crashed pilot, for the next one to take over"),
     "grace": Key(readers.seconds, "how long a payload has between being asked to stop and being killed"),
     "stage_in_timeout": Key(readers.seconds, "how long the inputs of one job may take to arrive"),

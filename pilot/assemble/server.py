@@ -1,0 +1,139 @@
+"""The composition root of queues at a distance: who we are to a server, and which of the two kinds it is."""
+
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pilot.config.home import home
+from pilot.config.settings import Settings
+from pilot.model.check import Check, Status
+from pilot.model.faults import Code
+from pilot.ports import Credentials, Final, PortError, Queue, Server
+
+if TYPE_CHECKING:
+    from pilot.adapters.server_gate import Gate
+    from pilot.adapters.server_http import HttpLine, Limits
+
+PULSE_ANSWER_SECONDS = 15.0  # for a heartbeat: of three in a lease of 60 s, two may be lost
+SOON_SECONDS = 3600.0  # a credential that ends within an hour is worth a word
+USERS_OCTETS, USERS_VALUES = 64_000_000, 5_000_000  # a listing of a large queue, for a person who asked for it
+
+
+def is_remote(url: str) -> bool:
+    """Whether that queue is reached over the network."""
+    return url.startswith(("https:", "http:"))
+
+
+def servers_of(settings: Settings) -> tuple[Server, Server]:
+    """The queue as a pilot uses it, and once more for heartbeats, which nothing may hold up."""
+    from pilot.adapters.server_calls import discovered
+    from pilot.adapters.server_gate import PULSE_CAP_SECONDS, Gate
+    from pilot.adapters.server_http import Limits
+
+    gate = Gate()
+    line = line_to(settings, gate, Limits())
+    pulse = line_to(settings, gate, Limits(answer=PULSE_ANSWER_SECONDS, gate=PULSE_CAP_SECONDS))
+    own = bool(discovered(line))
+    return _server(settings, line, own), _server(settings, pulse, own)
+
+
+def queue_of(settings: Settings) -> Queue:
+    """A served queue as its users use it."""
+    from pilot.adapters.server_calls import Calls, discovered
+    from pilot.adapters.server_gate import Gate
+    from pilot.adapters.server_http import Limits
+    from pilot.adapters.server_queue import OwnQueue
+    from pilot.wire.envelope import Bounds
+
+    line = line_to(settings, Gate(), Limits(bounds=Bounds(USERS_OCTETS, USERS_VALUES)))
+    if not discovered(line):
+        line.close()
+        advice = "hand jobs to it with PanDA's own client; these commands are for `pilot queue serve` and sqlite:PATH"
+        raise Final(Code.SERVER_REFUSED, f"queue {settings.queue}: is a plain PanDA server: {advice}")
+    return OwnQueue(Calls(line, settings.queue_name))
+
+
+def credential_check(settings: Settings, now: float) -> Check:
+    """Who we are to the server: whether it can be read, and how long it holds by this machine's clock."""
+    if not is_remote(settings.queue):
+        return Check("credential", Status.SKIP, "", "the queue is a file")
+    try:
+        found = credentials_of(settings, os.environ)
+        ends, shows = found.ends(), found.certificate() or "; ".join(found.headers())
+    except PortError as error:
+        return Check("credential", Status.FAIL, error.fault.code, error.fault.detail, error.fault.remedy)
+    if not shows:
+        remedy = "name a token with --token-file, or a proxy with PILOT_PROXY_FILE; or `pilot login`"
+        return Check("credential", Status.WARN, "", "none: the server will not know who asks", remedy)
+    kind = f"X.509 proxy {found.certificate()}" if found.certificate() else "token"
+    if math.isinf(ends):
+        return Check("credential", Status.OK, "", f"{kind}: does not say how long it holds")
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))
+    if ends <= now:
+        return Check("credential", Status.FAIL, Code.CREDENTIAL_EXPIRED, f"{kind}: expired {until}", "renew it")
+    status = Status.WARN if ends - now < SOON_SECONDS else Status.OK
+    return Check("credential", status, "", f"{kind}: holds until {until}", "renew it soon")
+
+
+def line_to(settings: Settings, gate: "Gate", limits: "Limits") -> "HttpLine":
+    """A line to the server that the settings name."""
+    from pilot.adapters.server_http import HttpLine
+
+    return HttpLine(settings.queue, credentials_of(settings, os.environ), gate, settings.ca, limits)
+
+
+def credentials_of(settings: Settings, environment: Mapping[str, str]) -> Credentials:
+    """What the settings name, else what Harvester or the site put into the environment, else what `pilot login` got.
+
+    A token goes before a proxy; the settings go before the environment.
+    """
+    from pilot.adapters.credentials_token import NoCredential, TokenFile
+    from pilot.adapters.credentials_x509 import ProxyFile
+
+    named = settings.token_file or ("" if settings.proxy_file else _panda(environment, "TOKEN"))
+    if named:
+        return TokenFile(Path(named), settings.token_origin or _panda(environment, "ORIGIN"))
+    proxy = settings.proxy_file or environment.get("X509_USER_PROXY", "")
+    if proxy:
+        return ProxyFile(Path(proxy))
+    kept = _kept_token(settings.queue, environment)
+    if kept.is_file():
+        return TokenFile(kept)
+    usual = Path(f"/tmp/x509up_u{os.getuid()}")  # noqa: S108  where every grid tool puts it; its owner is checked
+    return ProxyFile(usual) if usual.is_file() else NoCredential()
+
+
+def secret_files(settings: Settings) -> tuple[Path, ...]:
+    """What no job may read through the pilot."""
+    named = (settings.token_file, settings.proxy_file, settings.token_key_file, _panda(os.environ, "TOKEN"))
+    return (*(Path(each) for each in named if each), _kept_token("", os.environ).parent)
+
+
+def _server(settings: Settings, line: "HttpLine", own: bool) -> Server:
+    if own:
+        from pilot.adapters.server_calls import Calls
+        from pilot.adapters.server_own import OwnServer
+
+        return OwnServer(Calls(line, settings.queue_name))
+    raise Final(Code.SERVER_REFUSED, f"queue {settings.queue}: plain PanDA")
+
+
+def _panda(environment: Mapping[str, str], what: str) -> str:
+    """`PANDA_AUTH_TOKEN` and its like; a token's name is looked for in `..._DIR`, which PanDA cuts at its last /."""
+    names = [f"{prefix}_AUTH_{what}" for prefix in ("OIDC", "PANDA")]
+    found = next((environment[each] for each in names if environment.get(each)), "")
+    folder = environment.get("PANDA_AUTH_DIR") or environment.get("OIDC_AUTH_DIR") or ""
+    if what != "TOKEN" or not found or found.startswith("/") or not folder:
+        return found
+    return str(Path(folder.rpartition("/")[0], found))
+
+
+def _kept_token(url: str, environment: Mapping[str, str]) -> Path:
+    """Where `pilot login` keeps the token for that server."""
+    from urllib.parse import urlsplit
+
+    state = environment.get("XDG_STATE_HOME") or str(home() / ".local/state")
+    return Path(state) / "pilot" / "tokens" / (urlsplit(url).hostname or "none")
