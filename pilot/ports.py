@@ -54,13 +54,15 @@ class Registration:
     """The queue knows this pilot; leases last `lease_seconds`.
 
     An empty queue is asked again after `poll_seconds`, and then at growing intervals up to `poll_cap_seconds`
-    (0 = they do not grow).
+    (0 = they do not grow). Further jobs are wanted only while the pilot is younger than `timefloor_seconds` (0 = no
+    such limit). A queue that is `offline` gives nothing out, and waiting is no use.
     """
 
     lease_seconds: float
     poll_seconds: float
     queue_state: str = "online"
     poll_cap_seconds: float = 0.0
+    timefloor_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Beat:
     phase: str
     progress: str = ""
     receipt: str = ""
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     answer: str = ""
 
 
@@ -125,7 +127,8 @@ class Server(Protocol):
     def changed(self, patience: float = 0.0) -> bool:
         """Whether asking again may give another answer than last time; True where it cannot be known.
 
-        May wait up to `patience` seconds for it where that is cheaper than to ask often.
+        May wait up to `patience` seconds for it where that is cheaper than to ask often. Asked from a thread of its
+        own, while others claim and report: it needs a connection of its own, and nobody waits for it at the end.
         """
 
     def renew(self, beats: Sequence[Beat]) -> Sequence[BeatReply]:
@@ -349,6 +352,25 @@ class Launcher(Protocol):
 
 
 OnGone = Callable[[Gone], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """What is seen of a payload that runs: its last progress record (JSON, or nothing), and what it used so far."""
+
+    progress: str = ""
+    usage: Usage = field(default_factory=Usage)
+
+
+class Insight(Protocol):
+    """Looks into the sandbox of a job that runs: fixed functions, bounded in size and time, never a shell."""
+
+    def vitals(self, sandboxes: Sequence[Sandbox]) -> Sequence[Vitals]:
+        """How each payload gets on; what cannot be seen is left out."""
+
+    def answer(self, sandbox: Sandbox, question: str) -> str:
+        """Text for people: `tail FILE [LINES]`, `ls [FOLDER]`, `ps`; one that cannot be answered says why."""
+
 
 # --- files, images, node --------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pilot.adapters.apptainer_found import Search
 from pilot.adapters.codepack import unpack
+from pilot.adapters.insight import SandboxInsight
 from pilot.adapters.journal_file import FileJournal
 from pilot.adapters.launcher_supervisor import SupervisorLauncher
 from pilot.adapters.outputs import Outputs
@@ -19,26 +20,28 @@ from pilot.adapters.runtime_bare import BareRuntime
 from pilot.adapters.storage_file import FileStorage
 from pilot.adapters.system import SystemClock
 from pilot.assemble.queue import matcher, queue_path
+from pilot.assemble.server import is_remote, secret_files
+from pilot.assemble.server import servers_of as remote_servers
+from pilot.assemble.stay import is_offline, refusal, rules_of
 from pilot.config.home import home
 from pilot.config.settings import Settings
 from pilot.core import ledger as books
 from pilot.core.grants import capabilities
-from pilot.core.steward import Rules, Steward
-from pilot.core.timing import LAST_REPORT
+from pilot.core.steward import Steward
 from pilot.model.capability import Capabilities, Offer, View
 from pilot.model.facts import Fact, Go
-from pilot.model.faults import Code
 from pilot.model.job import Job, Phase
 from pilot.model.orders import Kind
 from pilot.model.report import Report
 from pilot.model.visit import Notice, Summary
-from pilot.ports import Final, Runtime, Server
+from pilot.ports import PortError, Runtime, Server
 from pilot.queue.local import LocalServer
 from pilot.queue.store import open_store
 from pilot.shell.crew import Crew, Hand
 from pilot.shell.desk import Desk, Ears
 from pilot.shell.doors import Doors, House, sandbox_of
 from pilot.shell.errands import Errands
+from pilot.shell.eyes import Eyes
 from pilot.shell.loop import Loop
 from pilot.shell.payload import Payloads
 from pilot.shell.staging import Staging, remove_tree
@@ -67,13 +70,13 @@ class Pilot:
 
     loop: Loop
     _closers: list[Callable[[], None]] = field(default_factory=list)
-    unfit: str = ""  # why no job at all can run here
+    refusal: PortError | None = None  # why it has no business here at all
 
     def run(self) -> Summary:
         """Works until it is told or entitled to leave; leaves nothing behind."""
         try:
-            if self.unfit:
-                raise Final(Code.RUNTIME_FAILED, f"no job can run here: {self.unfit}; `pilot doctor` says more")
+            if self.refusal is not None:
+                raise self.refusal
             return self.loop.run()
         finally:
             for close in self._closers:
@@ -113,8 +116,15 @@ def cache_of(settings: Settings) -> Path:
     return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "pilot"
 
 
-def server_of(settings: Settings) -> Server:
-    """The queue as a pilot uses it."""
+def servers_of(settings: Settings) -> tuple[Server, Server]:
+    """The queue as a pilot uses it, and a second way to it for heartbeats."""
+    if is_remote(settings.queue):
+        return remote_servers(settings)
+    return local_server(settings), local_server(settings)
+
+
+def local_server(settings: Settings) -> Server:
+    """The embedded queue, in process."""
     return LocalServer(open_store(queue_path(settings.queue)), matcher(), settings.queue_name)
 
 
@@ -155,7 +165,7 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Calla
     journal = FileJournal(places.state)
     launcher = SupervisorLauncher(places.state, settings.adopt_window)
     node = probe_node(settings, places.scratch, places.cache)
-    server, pulse = server_of(settings), server_of(settings)
+    server, pulse = servers_of(settings)
     clock = SystemClock()
     pilot_id = f"{node.host}/{node.batch or os.getpid()}/{secrets.token_hex(4)}"
     log = Telemetry(places.state / "pilot.log", clock, pilot_id, settings.log_level)
@@ -178,6 +188,7 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Calla
         clock=clock,
         journal=journal,
         errands=errands,
+        eyes=Eyes(SandboxInsight(), house, watch.peak),
         ears=_ears(log, payloads, watch, house, on_report),
         isolation=payloads.isolation,
         hurry=payloads.hurry,
@@ -187,23 +198,25 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Calla
         deadlines={Kind.FETCH: settings.stage_in_timeout, Kind.STORE: settings.stage_out_timeout},
     )
     registration = server.register(offer_of(pilot_id, node, node.slot, settings))
-    steward = Steward(_rules(settings, registration.poll_seconds))
+    log.event("registered", {"queue_state": registration.queue_state, "lease": registration.lease_seconds})
+    steward = Steward(rules_of(settings, registration))
     loop = Loop(desk, steward, books.open_ledger(node.slot, node.cores))
     crew = Crew(loop.post, _hand(staging, payloads), errands.serve)
     loop.crew = payloads.crew = crew
     launcher.attend(payloads.gone)
     last = (images.close, server.close, pulse.close, journal.close, log.close)
     # Whoever finds jobs of an earlier pilot here sees to them first; `--job` says itself that its job was declined.
-    fit = node.runtime.works or flat or fold(journal.replay())
+    waiting = flat or bool(fold(journal.replay()))
+    if is_offline(registration):
+        loop.post(Notice.DRAIN)
     closers = [errands.close, watch.close, launcher.close, lambda: crew.close(2.0), *last]
-    return Pilot(loop, closers, "" if fit else node.runtime.detail or "no runtime works")
+    return Pilot(loop, closers, None if waiting else refusal(settings, node, registration))
 
 
 def _closed(settings: Settings, places: Places) -> tuple[Path, ...]:
     """What no job may name as its input, though this user can read it."""
-    token = (Path(settings.token_file),) if settings.token_file else ()
     own = (places.state / name for name in ("journal", "pilot.log", "job.db"))
-    return (*token, *own, places.scratch / "jobs", places.scratch / "kept")
+    return (*secret_files(settings), *own, places.scratch / "jobs", places.scratch / "kept")
 
 
 def _house(settings: Settings, places: Places, flat: bool) -> House:
@@ -254,26 +267,6 @@ def _hand(staging: Staging, payloads: Payloads) -> Hand:
         Kind.STOP: payloads.stop,
     }
     return lambda task: hands[task.order.kind](task)
-
-
-def _rules(settings: Settings, poll: float) -> Rules:
-    now = time.clock_gettime(time.CLOCK_BOOTTIME)
-    return Rules(
-        prefix=secrets.token_hex(6),
-        max_jobs=settings.max_jobs or None,
-        idle_exit=settings.idle_exit or None,
-        deadline=now + settings.lifetime if settings.lifetime else None,
-        closing=settings.grace + LAST_REPORT,
-        prefetch=settings.prefetch,
-        poll=poll,
-        poll_cap=poll,
-    )
-
-
-def least_lifetime(settings: Settings) -> float:
-    """Seconds below which a lifetime leaves no time for any job: one that is short, its stop, and the last report."""
-    rules = _rules(settings, 1.0)
-    return rules.closing + rules.shortest_job
 
 
 def offer_of(pilot_id: str, node: Capabilities, free: View, settings: Settings) -> Offer:

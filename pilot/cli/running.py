@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from pilot.assemble.pilot import Pilot, build_pilot, least_lifetime, places_of
+from pilot.assemble.pilot import Pilot, build_pilot, places_of
+from pilot.assemble.stay import least_lifetime
 from pilot.cli import requirements
 from pilot.cli.exits import Exit, Stop
 from pilot.cli.places import Place, made, state_for_one, state_of
@@ -93,6 +94,10 @@ def _go(settings: Settings, place: Place, request: Request) -> int:
         place.keep = True
         why, again = f"{place.path}/pilot.log says why", f"the same command with --state {place.path} tries again"
         say_aside(f"outputs could not be stored and are kept: {again}; {why}")
+    if summary.unsent:
+        told = "report has" if summary.unsent == 1 else "reports have"
+        say_aside(f"{summary.unsent} {told} not reached the queue: the next pilot with --state {place.path} sends them")
+        return Exit.LATER
     return _exit_code(printer, signals.ended_by, request.reflect or flat, summary.parked)
 
 
@@ -180,11 +185,23 @@ class _Printer:
             return  # of one job there is its report, and nothing else
         if self._json:
             told = {"pilot_id": summary.pilot_id, "why": summary.why, "seconds": round(summary.seconds, 3)}
-            say(json.dumps({"pilot": {**told, "verdicts": dict(summary.verdicts), "parked": summary.parked}}))
+            say(
+                json.dumps(
+                    {
+                        "pilot": {
+                            **told,
+                            "verdicts": dict(summary.verdicts),
+                            "parked": summary.parked,
+                            "unsent": summary.unsent,
+                        }
+                    }
+                )
+            )
             return
         counts = ", ".join(f"{count} {verdict}" for verdict, count in summary.verdicts) or "no jobs"
         parked = f", {summary.parked} parked" if summary.parked else ""
-        say(f"pilot: {counts}{parked} in {show_duration(summary.seconds)}; left: {summary.why}")
+        unsent = f", {summary.unsent} unsent" if summary.unsent else ""
+        say(f"pilot: {counts}{parked}{unsent} in {show_duration(summary.seconds)}; left: {summary.why}")
 
 
 def _line(report: Report) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from pilot.core.steward import Stage, Steward
-from pilot.core.timing import delay
+from pilot.core.timing import delay, rest
 from pilot.model.visit import Notice
 
 
@@ -28,13 +28,13 @@ def notice(steward: Steward, what: Notice) -> Steward:
 def granted(steward: Steward, claim_id: str, cpus: int) -> Steward:
     """A claim was answered with a job of that many cores."""
     settled = _settled(steward, claim_id)
-    return replace(settled, claimed=steward.claimed + 1, usual=cpus, empty=0)
+    return replace(settled, claimed=steward.claimed + 1, usual=cpus, empty=0, quiet=0)
 
 
-def nothing(steward: Steward, claim_id: str, now: float) -> Steward:
-    """A claim was answered: nothing that fits."""
-    settled = _settled(steward, claim_id)
-    return replace(settled, empty=steward.empty + 1, next_ask=now + _pause(steward))
+def nothing(steward: Steward, claim_id: str, now: float, unit_random: float) -> Steward:
+    """A claim was answered: nothing that fits. Claims that were asked together are one empty answer."""
+    settled = replace(_settled(steward, claim_id), empty=steward.empty + 1)
+    return settled if now < steward.next_ask else _quieter(settled, now, unit_random)
 
 
 def broke(steward: Steward, claim_id: str, now: float, unit_random: float) -> Steward:
@@ -45,16 +45,22 @@ def broke(steward: Steward, claim_id: str, now: float, unit_random: float) -> St
     return replace(steward, broken=kept, failures=steward.failures + 1, next_ask=now + pause)
 
 
-def looked(steward: Steward, changed: bool, now: float) -> Steward:
-    """A look was answered (a look that failed counts as changed); unchanged, the next is due one pause later."""
+def looked(steward: Steward, changed: bool, now: float, unit_random: float) -> Steward:
+    """A look was answered (a look that failed counts as changed); unchanged, the next waits one pause from its start.
+
+    A queue that cannot tell always says changed: its pauses grow with the empty answers to the claims that follow.
+    """
+    seen = replace(steward, looking=False)
     if changed:
-        return replace(steward, looking=False, empty=0, offered=0, next_ask=now)
-    return replace(steward, looking=False, empty=steward.empty + 1, next_ask=now + _pause(steward))
+        return replace(seen, empty=0, offered=0, next_ask=now)
+    return _quieter(replace(seen, empty=steward.empty + 1), steward.looked_at, unit_random)
 
 
-def _pause(steward: Steward) -> float:
-    """How long an empty queue is left alone; grows where the rules let it."""
-    return max(steward.rules.poll, min(steward.rules.poll_cap, steward.rules.poll * 2.0 ** min(steward.empty, 30)))
+def _quieter(steward: Steward, since: float, unit_random: float) -> Steward:
+    """Nothing is to be had: the queue is left alone for a while, longer each time where the rules let it."""
+    rules = steward.rules
+    pause = max(rules.poll, min(rules.poll_cap, rules.poll * 2.0 ** min(steward.quiet, 30)))
+    return replace(steward, quiet=steward.quiet + 1, next_ask=since + rest(pause, unit_random))
 
 
 def _settled(steward: Steward, claim_id: str) -> Steward:

@@ -8,17 +8,23 @@ same, so the next try asks with the same id and gets the same grant; a claim tha
 *dropped*, which gives it back by that id. Claim ids are a prefix, made by chance outside, and a counter.
 
 An empty queue is not asked again at once: the steward wishes to *look* at it every so often (cheap, not
-journalled) and claims only when the look says that the answer may have changed, or when there is more to offer.
+journalled) and claims only when the look says that the answer may have changed, or when there is more to offer. The
+pauses grow with every empty answer, and half of each is left to chance. A look that lasted (a long poll) needs no
+pause after it.
+
+A pilot whose time is over does not wait for a queue that does not answer: what only waits to be told stays in the
+journal, for the next pilot of the same state.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from pilot.core.timing import LAST_REPORT, earliest
+from pilot.core.tally import Tally
+from pilot.core.timing import LAST_REPORT, RETRY_CAP, earliest
 from pilot.core.wishes import Claim, Drop, EndAll, Leave, Look, Wish
 from pilot.model.faults import Code
-from pilot.model.job import Cause, Job, Phase
+from pilot.model.job import Cause
 from pilot.model.visit import Notice
 
 
@@ -37,40 +43,30 @@ class Rules:
 
     `shortest_job` is the least time worth claiming for; `closing` is the last window before the deadline, in which
     jobs are ended; `idle_exit` None = wait for ever; `prefetch` counts jobs to hold beyond those that can start;
-    `parked_patience` is how long an otherwise finished pilot waits for outputs that could not be stored.
+    `parked_patience` is how long an otherwise finished pilot waits for outputs that could not be stored. After
+    `floor` no further job is claimed (PanDA's timefloor); a pilot that has had none yet still asks for its first.
     """
 
     prefix: str
     max_jobs: int | None = None
     idle_exit: float | None = None
     deadline: float | None = None
+    floor: float | None = None
     shortest_job: float = 30.0
     closing: float = 30.0
     prefetch: int = 0
     poll: float = 0.25
     poll_cap: float = 0.25
     retry: float = 0.5
-    retry_cap: float = 30.0
+    retry_cap: float = RETRY_CAP
     parked_patience: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """The jobs and the free cores as they stand now; `wanted` counts cores of jobs that wait for their share."""
-
-    free: int = 0
-    wanted: int = 0
-    waiting: int = 0
-    claiming: tuple[str, ...] = ()
-    busy: int = 0
-    parked: int = 0
-    tainted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Steward:
-    """The pilot's own state. `broken`: claims without an answer; `looking`: a look is under way.
+    """The pilot's own state. `broken`: claims without an answer; `looking`: a look is under way, since `looked_at`.
 
+    `empty` counts empty answers since there was reason to hope, `quiet` those since the last job: pauses grow with it.
     `idle_since` is when the pilot last had something to do; `offered` the free cores at the last empty answer;
     `ended_at` when the jobs were told to end, `parking` whether storing was told to end as well.
     """
@@ -84,8 +80,10 @@ class Steward:
     broken: tuple[str, ...] = ()
     failures: int = 0
     empty: int = 0
+    quiet: int = 0
     offered: int = 0
     looking: bool = False
+    looked_at: float = 0.0
     next_ask: float = 0.0
     idle_since: float | None = None
     parked_since: float | None = None
@@ -98,24 +96,6 @@ Step = tuple[Steward, tuple[Wish, ...]]
 
 # Lost answers in a row after which a queue counts as having nothing, for a pilot that leaves when idle.
 TRIES_BEFORE_IDLE = 5
-
-
-def tally(jobs: Iterable[Job], free: int) -> Tally:
-    """Counts the jobs; `free` is the number of free cores, from the ledger."""
-    known = tuple(jobs)
-    waiting = tuple(each for each in known if each.phase in (Phase.STAGING_IN, Phase.READY))
-    claiming = tuple(each.key for each in known if each.phase is Phase.CLAIMING)
-    parked = sum(each.phase is Phase.PARKED for each in known)
-    finished = sum(each.phase is Phase.CLOSED and not each.open for each in known)
-    return Tally(
-        free=free,
-        wanted=sum(each.spec.needs[0].cpus for each in waiting),
-        waiting=len(waiting),
-        claiming=claiming,
-        busy=len(known) - len(claiming) - parked - finished,
-        parked=parked,
-        tainted=any(each.tainted for each in known),
-    )
 
 
 def decide(steward: Steward, seen: Tally, now: float) -> tuple[Steward, tuple[Wish, ...], float | None]:
@@ -153,6 +133,7 @@ def _reason_to_drain(steward: Steward, seen: Tally, now: float) -> str:
         ("tainted", seen.tainted),
         ("max-jobs", rules.max_jobs is not None and steward.claimed >= rules.max_jobs),
         ("lifetime", rules.deadline is not None and now >= _last_claim(rules.deadline, rules)),
+        ("timefloor", rules.floor is not None and steward.claimed > 0 and now >= rules.floor),
         ("idle", _idle_too_long(steward, now)),
     )
     return next((reason for reason, holds in reasons if reason and holds), "")
@@ -176,15 +157,15 @@ def _idle_too_long(steward: Steward, now: float) -> bool:
 
 
 def _ask(steward: Steward, seen: Tally, now: float) -> Step:
-    room = _room(steward, seen)
-    if room == 0 or steward.looking:
+    room, more = _room(steward, seen), seen.free > steward.offered
+    if room == 0 or (steward.looking and not more):  # a look may last, and what has become free does not wait for it
         return steward, ()
     if steward.broken:
         return _claim_again(steward, seen) if now >= steward.next_ask else (steward, ())
-    if steward.empty == 0 or seen.free > steward.offered:
+    if steward.empty == 0 or more:
         return _claim(steward, seen, room)
     if now >= steward.next_ask and not seen.claiming:
-        return replace(steward, looking=True), (Look(),)
+        return replace(steward, looking=True, looked_at=now), (Look(),)
     return steward, ()
 
 
@@ -218,7 +199,7 @@ def _draining(steward: Steward, seen: Tally, now: float) -> Step:
     """Claims on their way are dropped, jobs ended where somebody or the clock says so; then the pilot leaves."""
     if steward.notice is Notice.LEAVE:
         return replace(steward, stage=Stage.LEFT), (Leave(at_once=True),)
-    if _finished(steward, seen, now):
+    if _finished(steward, seen, now) or _is_unheard(steward, seen, now):
         return replace(steward, stage=Stage.LEFT), (Leave(),)
     dropped: tuple[Wish, ...] = tuple(Drop(each) for each in seen.claiming)
     ending, wishes = _end_jobs(replace(steward, broken=()), now)
@@ -257,6 +238,13 @@ def _finished(steward: Steward, seen: Tally, now: float) -> bool:
     return not (patient and now - (steward.parked_since or now) < steward.rules.parked_patience)
 
 
+def _is_unheard(steward: Steward, seen: Tally, now: float) -> bool:
+    """Told to end, its window spent, and nothing left but what the queue does not answer to."""
+    if steward.ended_at is None or seen.claiming or seen.busy > seen.telling:
+        return False
+    return now >= steward.ended_at + steward.rules.closing
+
+
 def _left(steward: Steward, seen: Tally, now: float) -> Step:
     return steward, ()
 
@@ -270,14 +258,14 @@ def _open_moments(steward: Steward, seen: Tally) -> tuple[float | None, ...]:
     rules = steward.rules
     ask = None if steward.looking or not _room(steward, seen) else steward.next_ask
     drain = None if rules.deadline is None else _last_claim(rules.deadline, rules)
-    return ask, drain, _plus(steward.idle_since, rules.idle_exit)
+    return ask, drain, rules.floor, _plus(steward.idle_since, rules.idle_exit)
 
 
 def _draining_moments(steward: Steward, seen: Tally) -> tuple[float | None, ...]:
     rules = steward.rules
     end = None if rules.deadline is None or steward.ended_at is not None else rules.deadline - rules.closing
     park = None if steward.ended_at is None or steward.parking else _last_store(steward.ended_at, rules)
-    return end, park, _plus(steward.parked_since, rules.parked_patience)
+    return end, park, _plus(steward.ended_at, rules.closing), _plus(steward.parked_since, rules.parked_patience)
 
 
 def _plus(moment: float | None, seconds: float | None) -> float | None:

@@ -14,10 +14,14 @@ class Notice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What one pilot did: jobs by verdict, why it left, and for how many seconds it lived."""
+    """What one pilot did: jobs by verdict, why it left, and for how many seconds it lived.
+
+    `parked` counts jobs whose outputs could not be stored, `unsent` reports that the queue has not taken.
+    """
 
     pilot_id: str
     why: str
     seconds: float
     verdicts: tuple[tuple[str, int], ...]
     parked: int
+    unsent: int = 0

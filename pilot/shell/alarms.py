@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from pilot.core.timing import delay
+from pilot.core.timing import RETRY_CAP, delay
 from pilot.model.facts import CheckpointDue, End, Fact, RetryDue
 from pilot.model.faults import Code, fault
 from pilot.model.job import Cause, Job, Phase
@@ -11,7 +11,7 @@ from pilot.shell.timers import Timers
 
 VALIDATE_SECONDS = 3600.0  # a validate step has no walltime of its own
 RETRY_PARKED = (2.0, 60.0)
-RETRY_REPORT = (0.2, 30.0)
+RETRY_REPORT = (0.2, RETRY_CAP)
 STOP_MARGIN = 30.0  # beyond the grace: KILL, sweep, and ten seconds for what does not die
 # Seconds after which the loop itself answers an order; *start* and *adopt* last as long as their payload.
 DEADLINES = {

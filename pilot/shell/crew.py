@@ -3,7 +3,8 @@
 Lanes. Orders of one job run one after another, so a store waits for the fetch that was abandoned before it. Orders that
 end or warn a running payload (stop, checkpoint) never wait for those: a thread is made for them. What goes to the
 queue has a lane of its own, which takes all that is waiting in one call: one commit, one request, for many jobs. The
-heartbeat has another, so no transfer and no report can delay it.
+heartbeat has another, so no transfer and no report can delay it; so have looks at an empty queue, which may last, and
+looks into the sandboxes of running jobs, where a file system may hang.
 
 This is the one place with a broad `except`: the unknown becomes `pilot.bug` with its traceback.
 """
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
+from typing import TypeVar
 
 from pilot.core.reporting import Dossier
 from pilot.failpoints import failpoint
@@ -26,6 +28,8 @@ from pilot.model.report import Report
 from pilot.ports import Abandoned, PortError
 
 HANDS = 4  # transfers and starts at once; more come when these hang
+LOOK_JOIN_SECONDS = 0.2  # enough for a look that was told to end; a long poll ends with the process
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Task:
 Post = Callable[[Fact], None]
 Hand = Callable[[Task], Fact | None]  # None: the answer comes later, from the payload's end
 ServerHand = Callable[[list[Task]], list[Fact]]
+Broken = Callable[[Fault], None]
 ORDER_POINTS = tuple(f"order.{kind}.{side}" for kind in Kind for side in ("before", "after"))  # failpoints
 _SERVER = frozenset({Kind.CLAIM, Kind.REPORT, Kind.RETURN})
 _AT_ONCE = frozenset({Kind.STOP, Kind.CHECKPOINT})
@@ -65,6 +70,7 @@ class Crew:
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._beats: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._looks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._sights: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._to_server: SimpleQueue[Task | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._hire()
@@ -80,13 +86,17 @@ class Crew:
         else:
             self._queue_up(task)
 
-    def beat(self, action: Callable[[], None]) -> None:
+    def beat(self, action: Callable[[], None], broke: Broken) -> None:
         """Runs one heartbeat in its own lane."""
-        self._beats.put(action)
+        self._beats.put(lambda: _aside(action, broke))
 
-    def look(self, action: Callable[[], None]) -> None:
+    def look(self, action: Callable[[], None], broke: Broken) -> None:
         """Runs one look at an empty queue, which may last, in its own lane."""
-        self._looks.put(action)
+        self._looks.put(lambda: _aside(action, broke))
+
+    def see(self, action: Callable[[], None], broke: Broken) -> None:
+        """Runs one look into the sandboxes of running jobs in its own lane."""
+        self._sights.put(lambda: _aside(action, broke))
 
     def conclude(self, key: str, ticket: int, gone: bool, action: Callable[[], Fact]) -> None:
         """Posts the answer of an order whose end came later, made by `action`, guarded like any other.
@@ -108,14 +118,14 @@ class Crew:
             self._hire_one(self._work)
 
     def close(self, timeout: float) -> None:
-        """Ends the threads; those that hang are left to the end of the process."""
+        """Ends the threads; those that hang, or wait for a queue to change, are left to the end of the process."""
         for _ in range(len(self._threads)):
             self._work.put(None)
-        self._beats.put(None)
-        self._looks.put(None)
+        for lane in (self._beats, self._looks, self._sights):
+            lane.put(None)
         self._to_server.put(None)
         for thread in self._threads:
-            thread.join(timeout)
+            thread.join(LOOK_JOIN_SECONDS if thread is self._looker else timeout)
 
     # --- lanes ---------------------------------------------------------------------------------------------
 
@@ -123,15 +133,17 @@ class Crew:
         for _ in range(HANDS):
             self._hire_one(self._work)
         self._hire_one(self._beats)
-        self._hire_one(self._looks)
+        self._hire_one(self._sights)
+        self._looker = self._hire_one(self._looks)
         self._begin(threading.Thread(target=self._serve, name="server", daemon=True))
 
-    def _hire_one(self, lane: SimpleQueue[Callable[[], None] | None]) -> None:
-        self._begin(threading.Thread(target=_drain, args=(lane,), name="hand", daemon=True))
+    def _hire_one(self, lane: SimpleQueue[Callable[[], None] | None]) -> threading.Thread:
+        return self._begin(threading.Thread(target=_drain, args=(lane,), name="hand", daemon=True))
 
-    def _begin(self, thread: threading.Thread) -> None:
+    def _begin(self, thread: threading.Thread) -> threading.Thread:
         self._threads.append(thread)
         thread.start()
+        return thread
 
     def _queue_up(self, task: Task) -> None:
         with self._lock:
@@ -215,14 +227,8 @@ class Crew:
 
     def _guarded(self, task: Task, action: Hand) -> Fact | None:
         order = task.order
-        try:
-            return action(task)
-        except Abandoned:
-            return Broke(order.key, order.ticket, order.kind, fault(Code.PILOT_DEADLINE, "given up"))
-        except PortError as problem:
-            return Broke(order.key, order.ticket, order.kind, problem.fault)
-        except Exception as problem:  # noqa: BLE001  the one broad except: the unknown becomes pilot.bug
-            return Broke(order.key, order.ticket, order.kind, _unknown(problem))
+        found = _tried(lambda: action(task))
+        return Broke(order.key, order.ticket, order.kind, found) if isinstance(found, Fault) else found
 
     def _answer(self, task: Task, fact: Fact) -> None:
         with self._lock:
@@ -238,6 +244,24 @@ class Crew:
         for task in running:
             if task.order.kind is order.abandons:
                 task.given_up.set()
+
+
+def _tried(action: Callable[[], T]) -> T | Fault:
+    try:
+        return action()
+    except Abandoned:
+        return fault(Code.PILOT_DEADLINE, "given up")
+    except PortError as problem:
+        return problem.fault
+    except Exception as problem:  # noqa: BLE001  the one broad except: the unknown becomes pilot.bug
+        return _unknown(problem)
+
+
+def _aside(action: Callable[[], None], broke: Broken) -> None:
+    """What is no order is answered too, whatever happens: a lane that died in silence would lose every lease."""
+    found = _tried(action)
+    if isinstance(found, Fault):
+        broke(found)
 
 
 def _unknown(problem: Exception) -> Fault:

@@ -9,6 +9,7 @@ from pilot.model.orders import Kind
 from pilot.model.report import Isolation, Report
 from pilot.ports import Clock, Journal
 from pilot.shell.errands import Errands
+from pilot.shell.eyes import Eyes
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Desk:
     clock: Clock
     journal: Journal
     errands: Errands
+    eyes: Eyes
     ears: Ears
     isolation: Callable[[Job], Isolation]
     hurry: Callable[[Job], None]

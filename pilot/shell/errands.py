@@ -1,6 +1,5 @@
 """What is said to the queue: claims, reports and returns by the batch, heartbeats, looks."""
 
-import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from pilot.shell.crew import Task
 from pilot.shell.doors import granted
 
 LOOK_EVERY = 0.33  # seconds between two looks at an empty queue: a third of a second costs under 0.1 % of a core
-LOOK_FOR = 10.0  # seconds after which a look ends, changed or not
+LOOK_FOR = 10.0  # seconds after which a look ends, changed or not; also how long the queue may wait with its answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,10 @@ class Looked:
 
 
 class Errands:
-    """Runs between the loop and the queue; heartbeats have a connection of their own, `pulse`."""
+    """Runs between the loop and the queue; heartbeats have a connection of their own, `pulse`.
+
+    Three connections in all: claims, reports and returns; heartbeats; looks, which the queue may answer late.
+    """
 
     def __init__(self, server: Server, pulse: Server, offer: Callable[[], Offer], poll: float = LOOK_EVERY) -> None:
         self._server = server
@@ -96,15 +98,17 @@ class Errands:
         try:
             while not self._over and time.monotonic() < until:
                 self._stir.clear()
-                if self._server.changed():
+                began = time.monotonic()
+                if self._server.changed(LOOK_FOR):
                     return Looked(True)
-                self._stir.wait(self._poll)
+                if time.monotonic() - began < self._poll:  # a queue that waited itself is asked again at once
+                    self._stir.wait(self._poll)
             return Looked(False)
         except PortError:
             return Looked(True)
 
     def close(self) -> None:
-        """Ends a look that is under way."""
+        """Ends a look that is under way, but for a queue that waits with its answer: nobody waits for that one."""
         self._over = True
         self._stir.set()
 
@@ -120,15 +124,6 @@ def _report_of(task: Task) -> Report:
     if task.report is None:
         raise LookupError(f"{granted(task.job).job_id}: no report was drawn")
     return task.report
-
-
-def progress_of(line: str) -> str:
-    """The last progress record as it is sent: one JSON object, or nothing."""
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return ""
-    return line if isinstance(record, dict) and record.get("type") == "progress" else ""
 
 
 LEASE_LOST = fault(Code.SERVER_UNREACHABLE, "the lease could not be renewed in time")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pilot.core.timing import lease_margin, renewal_interval, trusted_until
+from pilot.core.timing import beat_again, lease_margin, renewal_interval, trusted_until
 
 
 @dataclass(slots=True)
@@ -17,6 +17,15 @@ class Leases:
 
     def __init__(self) -> None:
         self._leases: dict[str, _Lease] = {}
+        self._asked: dict[str, float] = {}
+
+    def ask(self, key: str, now: float) -> None:
+        """A claim goes out: a lease that it brings counts from now, however late the answer arrives."""
+        self._asked[key] = now
+
+    def grant(self, key: str, now: float, seconds: float) -> None:
+        """The claim was answered with a lease."""
+        self.take(key, self._asked.pop(key, now), seconds)
 
     def take(self, key: str, now: float, seconds: float, certain: bool = True) -> None:
         """A lease was given or renewed; one that an earlier pilot held is not certain before it is renewed."""
@@ -36,6 +45,7 @@ class Leases:
     def drop(self, key: str) -> None:
         """The attempt is over."""
         self._leases.pop(key, None)
+        self._asked.pop(key, None)
 
     def trusted(self, key: str, now: float) -> bool:
         """Whether the attempt may write outside now."""
@@ -54,6 +64,7 @@ class Leases:
         """When the next heartbeat is due."""
         return min((each.renewed + renewal_interval(each.seconds) for each in self._leases.values()), default=None)
 
-    def patience(self) -> float:
-        """How long to wait before a failed heartbeat is tried again."""
-        return min((lease_margin(each.seconds) / 4 for each in self._leases.values()), default=1.0)
+    def beat_again(self, failures: int, now: float, unit_random: float) -> float:
+        """When a heartbeat that failed so many times before is tried again."""
+        moments = (beat_again(failures, each.renewed, each.seconds, now, unit_random) for each in self._leases.values())
+        return min(moments, default=now + 1.0)

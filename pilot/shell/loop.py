@@ -11,7 +11,8 @@ from queue import Empty, SimpleQueue
 from pilot.core import hearing
 from pilot.core import ledger as books
 from pilot.core.reporting import Dossier, draw_report
-from pilot.core.steward import Stage, Steward, decide, tally
+from pilot.core.steward import Stage, Steward, decide
+from pilot.core.tally import tally
 from pilot.core.timing import LAST_REPORT
 from pilot.core.wishes import Claim, Drop, EndAll, Leave, Look, Wish
 from pilot.model import facts
@@ -27,12 +28,13 @@ from pilot.shell.alarms import Alarms
 from pilot.shell.crew import Crew
 from pilot.shell.desk import Desk
 from pilot.shell.errands import Beaten, Looked
+from pilot.shell.eyes import Seen
 from pilot.shell.outgoing import Outgoing
 from pilot.shell.story import Held, fold, is_over, line_of, snapshot, step
 from pilot.shell.tenure import Tenure
 from pilot.shell.timers import Timers
 
-Message = Fact | Beaten | Looked | Notice | Callable[[], None]
+Message = Fact | Beaten | Looked | Seen | Notice | Callable[[], None]
 
 
 class Loop:
@@ -47,7 +49,7 @@ class Loop:
         self._timers = Timers()
         self._alarms = Alarms(self._timers, self._now, self._apply, desk.unit_random, desk.deadlines)
         self._outgoing = Outgoing(self._held, self._alarms, self._apply, desk.grace)
-        self._tenure = Tenure(desk.errands, self._timers, self._now, self._apply)
+        self._tenure = Tenure(desk, self._timers, self._now, self._apply)
         self._lines: list[Line] = []
         self._verdicts: dict[str, int] = {}
         self._wake: float | None = None
@@ -88,8 +90,9 @@ class Loop:
                 self._take(block=True)
         self._turn()
         parked = sum(each.job.phase is Phase.PARKED for each in self._held.values())
+        unsent = sum(each.job.ticket(Kind.REPORT) is not None for each in self._held.values())
         lived = self._desk.clock.monotonic() - self._born
-        return Summary(self._desk.pilot_id, self._steward.why, lived, tuple(self._verdicts.items()), parked)
+        return Summary(self._desk.pilot_id, self._steward.why, lived, tuple(self._verdicts.items()), parked, unsent)
 
     def _done(self) -> bool:
         if self._steward.stage is not Stage.LEFT:
@@ -106,7 +109,7 @@ class Loop:
         self._decide()
         self._commit()
         self._hand_out()
-        self._tenure.plan(self._beat)
+        self._tenure.plan(self._beat, self._see)
 
     def _take(self, block: bool) -> None:
         """Hears all that is in the inbox, after waiting for the first if told to."""
@@ -131,9 +134,11 @@ class Loop:
                 self._desk.ears.on_event("notice", {"notice": message.value})
                 self._steward = hearing.notice(self._steward, message)
             case Looked(changed=changed):
-                self._steward = hearing.looked(self._steward, changed, self._now())
+                self._steward = hearing.looked(self._steward, changed, self._now(), self._desk.unit_random())
             case Beaten():
                 self._beaten(message)
+            case Seen():
+                self._tenure.seen(message, self._beat)
             case facts.Answer() | facts.News():
                 self._apply(message)
             case _:
@@ -170,7 +175,7 @@ class Loop:
             self._desk.hurry(held.job)
 
     def _look(self) -> None:
-        self._crew().look(lambda: self.post(self._desk.errands.look()))
+        self._crew().look(lambda: self.post(self._desk.errands.look()), lambda _: self.post(Looked(True)))
 
     # --- facts ---------------------------------------------------------------------------------------------
 
@@ -202,11 +207,13 @@ class Loop:
         if isinstance(fact, facts.Answer):
             self._alarms.answered(key, fact.ticket)
         match fact:
+            case facts.Claiming():
+                self._tenure.leases.ask(key, self._now())
             case facts.Granted(grant=grant):
-                self._tenure.leases.take(key, self._now(), grant.lease_seconds)
+                self._tenure.leases.grant(key, self._now(), grant.lease_seconds)
                 self._steward = hearing.granted(self._steward, key, grant.spec.needs[0].cpus)
             case facts.Nothing():
-                self._steward = hearing.nothing(self._steward, key, self._now())
+                self._steward = hearing.nothing(self._steward, key, self._now(), self._desk.unit_random())
             case facts.Broke(kind=Kind.CLAIM):
                 self._steward = hearing.broke(self._steward, key, self._now(), self._desk.unit_random())
                 self._desk.ears.on_event("claim broke", {"why": fact.fault.detail or fact.fault.message})
@@ -233,7 +240,7 @@ class Loop:
         self._desk.ears.on_report(replace(report, seconds=replace(report.seconds, reporting=round(reporting, 6))))
 
     def _over(self, job: Job) -> None:
-        self._tenure.leases.drop(job.key)
+        self._tenure.forget(job.key)
         self._alarms.over(job.key)
         self._outgoing.dropped(job.key)
         del self._held[job.key]
@@ -270,7 +277,8 @@ class Loop:
         return [snapshot(each, wall, mono) for each in self._held.values()]
 
     def _hand_out(self) -> None:
-        if self._outgoing.hand_out(self._crew(), self._report, self._certain):
+        unsure = self._outgoing.hand_out(self._crew(), self._report, self._certain)
+        if unsure and not self._tenure.unheard():
             self._beat()
 
     def _certain(self, key: str) -> bool:
@@ -290,6 +298,9 @@ class Loop:
     def _beat(self, adopting: bool = False) -> None:
         self._tenure.beat((each.job for each in self._held.values()), self._crew(), self.post, adopting)
 
+    def _see(self) -> None:
+        self._tenure.look((each.job for each in self._held.values()), self._crew(), self.post)
+
     def _beaten(self, beaten: Beaten) -> None:
         if not self._tenure.heard(beaten, self._beat):
             self._desk.ears.on_event("heartbeat failed", {"why": beaten.problem})
@@ -305,10 +316,15 @@ class Loop:
         if not self._tenure.settle(key, reply, asked):
             return
         self._outgoing.renewed(key)
-        if reply.command == "cancel":
-            self._apply(facts.End(key, Cause.CANCELLED, fault(Code.JOB_CANCELLED)))
-        elif reply.command == "checkpoint":
-            self._apply(facts.CheckpointDue(key))
+        self._tenure.ask(self._held[key].job, reply.question, self._crew(), self.post)
+        match reply.command:
+            case "cancel":
+                self._apply(facts.End(key, Cause.CANCELLED, fault(Code.JOB_CANCELLED)))
+            case "checkpoint":
+                self._apply(facts.CheckpointDue(key))
+            case "stop":
+                why = fault(Code.BATCH_PREEMPTED, "the queue wants the job back")
+                self._apply(facts.End(key, Cause.PREEMPTED, why))
 
     # --- recovery ------------------------------------------------------------------------------------------
 

@@ -1,55 +1,96 @@
-"""Heartbeats: the attempts in hand stay ours as long as the queue says so, and no longer."""
+"""Heartbeats: the attempts in hand stay ours as long as the queue says so, and no longer.
+
+A heartbeat carries what was last seen of each payload, and the answers to what the queue asked. What is to be seen is
+looked for a moment before, in a lane of its own, so no file system can delay a heartbeat. The answer to a new question
+brings the next heartbeat forward; a question that is only repeated is answered with the next regular one.
+"""
 
 from collections.abc import Callable, Iterable
 
 from pilot.model.facts import End, Fact
-from pilot.model.faults import Code, fault
+from pilot.model.faults import Code, Fault, fault
 from pilot.model.job import Cause, Job
-from pilot.ports import Beat, BeatReply
+from pilot.ports import Beat, BeatReply, Vitals
 from pilot.shell.crew import Crew
-from pilot.shell.errands import LEASE_LOST, Beaten, Errands
+from pilot.shell.desk import Desk
+from pilot.shell.errands import LEASE_LOST, Beaten
+from pilot.shell.eyes import Seen, later
 from pilot.shell.leases import Leases
 from pilot.shell.timers import Timers
 
 Apply = Callable[[Fact], None]
+Post = Callable[[Beaten | Seen], None]
+LOOK_BEFORE = 1.0  # seconds before a heartbeat; what cannot be seen in that time goes with the next one
+HURRY_SECONDS = 1.0  # between heartbeats, however many questions the queue has
 
 
 class Tenure:
     """Renews every lease in the crew's own lane, one heartbeat at a time; ends what is lost."""
 
-    def __init__(self, errands: Errands, timers: Timers, now: Callable[[], float], apply: Apply) -> None:
+    def __init__(self, desk: Desk, timers: Timers, now: Callable[[], float], apply: Apply) -> None:
         self.leases = Leases()
-        self._errands = errands
+        self._desk = desk
         self._timers = timers
         self._now = now
         self._apply = apply
         self._beating = False
+        self._failures = 0
+        self._adopting = False  # until the queue has heard that this pilot took over from an earlier one
+        self._looking = False
+        self._asked = 0.0
+        self._vitals: dict[str, Vitals] = {}
+        self._questions: dict[str, str] = {}  # the last one of each attempt
+        self._answers: dict[str, str] = {}  # not heard by the queue yet
+        self._told: dict[str, str] = {}  # answers on their way
+        self._urgent: set[str] = set()
 
-    def plan(self, beat: Callable[[], None]) -> None:
-        """Sets the alarms for the next heartbeat and for the first lease that would be lost without it."""
+    def plan(self, beat: Callable[[], None], look: Callable[[], None]) -> None:
+        """Sets the alarms for the next heartbeat, the look before it, and the first lease lost without it."""
         due, loss = self.leases.next_beat(), self.leases.next_loss()
         if due is not None and not self._beating and "beat" not in self._timers:
             self._timers.set("beat", due, beat)
+            self._timers.set("eyes", due - LOOK_BEFORE, look)
         if loss is not None:
             self._timers.set("loss", loss, lambda: self._end_lost(beat))
 
-    def beat(self, jobs: Iterable[Job], crew: Crew, post: Callable[[Beaten], None], adopting: bool = False) -> None:
+    def forget(self, key: str) -> None:
+        """The attempt is over."""
+        self.leases.drop(key)
+        self._urgent.discard(key)
+        for each in (self._vitals, self._questions, self._answers):
+            each.pop(key, None)
+
+    # --- heartbeats ----------------------------------------------------------------------------------------
+
+    def beat(self, jobs: Iterable[Job], crew: Crew, post: Post, adopting: bool = False) -> None:
         """Asks for all attempts at once; `adopting` asks for those of an earlier pilot again."""
-        beats = [_beat_of(each) for each in jobs if each.grant is not None]
+        self._adopting = self._adopting or adopting
+        beats = [self._beat_of(each) for each in jobs if each.grant is not None]
         if self._beating or not beats:
             return
         self._beating = True
+        self._told = dict(self._answers)
         self._timers.cancel("beat")
-        asked = self._now()
-        ask = self._errands.adopt if adopting else self._errands.beat
-        crew.beat(lambda: post(ask(beats, asked)))
+        asked = self._asked = self._now()
+        ask = self._desk.errands.adopt if self._adopting else self._desk.errands.beat
+        crew.beat(lambda: post(ask(beats, asked)), lambda why: post(Beaten(asked, problem=why.detail or why.message)))
+
+    def unheard(self) -> bool:
+        """Whether the last heartbeat failed: the next one waits for its time, however much it is wanted."""
+        return self._failures > 0
 
     def heard(self, beaten: Beaten, again: Callable[[], None]) -> bool:
-        """Whether the queue answered; if not, the next try is not far."""
+        """Whether the queue answered; if not, it is tried again after growing delays, and before a lease is lost."""
         self._beating = False
         if beaten.problem:
-            self._timers.set("beat", self._now() + self.leases.patience(), again)
-        return not beaten.problem
+            chance = self._desk.unit_random()
+            self._timers.set("beat", self.leases.beat_again(self._failures, self._now(), chance), again)
+            self._failures += 1
+            return False
+        self._failures = 0
+        self._adopting = False
+        self._heard_answers(again)
+        return True
 
     def settle(self, key: str, reply: BeatReply, asked: float) -> bool:
         """Whether that attempt is still ours; carries out what the reply commands."""
@@ -70,8 +111,50 @@ class Tenure:
             self.leases.drop(key)
             self._apply(End(key, Cause.FENCED, LEASE_LOST))
 
+    def _beat_of(self, job: Job) -> Beat:
+        if job.grant is None:
+            raise LookupError(f"{job.key}: not granted")
+        seen = self._vitals.get(job.key, Vitals())
+        grant, answer = job.grant, self._answers.get(job.key, "")
+        return Beat(grant.job_id, grant.attempt, job.phase.value, seen.progress, grant.receipt, seen.usage, answer)
 
-def _beat_of(job: Job) -> Beat:
-    if job.grant is None:
-        raise LookupError(f"{job.key}: not granted")
-    return Beat(job.grant.job_id, job.grant.attempt, job.phase.value, receipt=job.grant.receipt)
+    # --- what the queue is told beside ---------------------------------------------------------------------
+
+    def look(self, jobs: Iterable[Job], crew: Crew, post: Post) -> None:
+        """Looks how the payloads get on, unless the last look still hangs."""
+        known = tuple(jobs)
+        if not self._looking and known:
+            self._looking = True
+            crew.see(lambda: post(self._desk.eyes.vitals(known)), lambda _: post(Seen()))
+
+    def ask(self, job: Job, question: str, crew: Crew, post: Post) -> None:
+        """The queue wants to see something of that job, or nothing (any more)."""
+        if question and question != self._questions.get(job.key):
+            self._urgent.add(job.key)
+        self._questions[job.key] = question
+        if question:
+            crew.see(lambda: post(self._desk.eyes.answer(job, question)), lambda why: post(_unseen(job, why)))
+
+    def seen(self, seen: Seen, beat: Callable[[], None]) -> None:
+        """Keeps what was seen for the next heartbeat."""
+        if not seen.answers:
+            self._looking = False
+        for key, vitals in seen.vitals.items():
+            self._vitals[key] = later(self._vitals.get(key), vitals)
+        self._answers.update(seen.answers)
+        self._hurry(beat)
+
+    def _heard_answers(self, beat: Callable[[], None]) -> None:
+        for key, answer in self._told.items():
+            if self._answers.get(key) == answer:
+                del self._answers[key]
+                self._urgent.discard(key)
+        self._hurry(beat)
+
+    def _hurry(self, beat: Callable[[], None]) -> None:
+        if not self._urgent.isdisjoint(self._answers) and not self._beating:
+            self._timers.set("beat", max(self._now(), self._asked + HURRY_SECONDS), beat)
+
+
+def _unseen(job: Job, why: Fault) -> Seen:
+    return Seen(answers={job.key: f"{why.message}: {why.detail}"[:200]})

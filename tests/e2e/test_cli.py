@@ -325,13 +325,18 @@ def test_a_state_directory_that_may_not_be_written(rig: Rig) -> None:
     assert "Permission denied" in ended.err
 
 
-@pytest.mark.parametrize("state", ["offline", "drain"])
-def test_a_closed_queue_gives_nothing_out_and_says_why(rig: Rig, state: str) -> None:
+@pytest.mark.parametrize(("state", "code"), [("offline", 75), ("drain", 0)])
+def test_a_closed_queue_gives_nothing_out_and_says_why(rig: Rig, state: str, code: int) -> None:
+    """Waiting is no use where the queue is offline, so the pilot says so and goes at once."""
     [job_id] = rig.queue(rig.job("mine", *ECHO, **OUT))
     assert rig.pilot("queue", "set", "--queue", rig.url, "--state", state).code == 0
     ended = rig.serve()
-    assert ended.code == 0
-    assert ended.objects()[-1]["pilot"]["verdicts"] == {}
+    assert ended.code == code
+    if state == "offline":
+        assert (ended.out, len(ended.said)) == ("", 1)
+        assert f"queue default of {rig.url} is offline" in ended.err
+    else:
+        assert ended.objects()[-1]["pilot"]["verdicts"] == {}
     why = rig.pilot("queue", "explain", "--queue", rig.url, "--format", "json", job_id).json()
     assert (why["clause"], why["offered"]) == ("queue", state)
 

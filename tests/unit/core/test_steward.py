@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from pilot.core import hearing
-from pilot.core.steward import Rules, Stage, Steward, Tally, decide, tally
+from pilot.core.steward import Rules, Stage, Steward, decide
+from pilot.core.tally import Tally, tally
 from pilot.core.wishes import Claim, Drop, EndAll, Leave, Look, Wish
 from pilot.model.faults import Code
 from pilot.model.job import Cause, Grant, Job, JobSpec, Needs, Phase
@@ -63,15 +64,20 @@ def test_as_many_claims_as_jobs_could_start(rules: dict[str, object], seen: Tall
 
 def test_an_empty_queue_is_looked_at_before_it_is_asked_again() -> None:
     steward, _, _ = decide(opened(), Tally(free=2), 0)
-    steward = hearing.nothing(steward, "p-1", 1.0)
+    steward = hearing.nothing(steward, "p-1", 1.0, 1.0)
     steward, wanted, wake = decide(steward, Tally(free=2), 1.0)
     assert (wanted, wake) == ((), 1.25)
     steward, wanted, wake = decide(steward, Tally(free=2), 1.25)
     assert (wanted, wake) == ((Look(),), None)
     assert decide(steward, Tally(free=2), 9.0)[1] == ()
-    unchanged, wanted, wake = decide(hearing.looked(steward, False, 2.0), Tally(free=2), 2.0)
-    assert (wanted, wake) == ((), 2.25)
-    assert wishes(hearing.looked(unchanged, True, 3.0), Tally(free=2), 3.0) == (Claim("p-2"),)
+    unchanged, wanted, wake = decide(hearing.looked(steward, False, 1.3, 1.0), Tally(free=2), 1.3)
+    assert (wanted, wake) == ((), 1.5)
+    assert wishes(hearing.looked(unchanged, True, 3.0, 1.0), Tally(free=2), 3.0) == (Claim("p-2"),)
+
+
+def test_a_look_that_lasted_needs_no_pause_after_it() -> None:
+    steward = replace(opened(), empty=1, offered=2, looking=True, looked_at=10.0)
+    assert wishes(hearing.looked(steward, False, 20.0, 1.0), Tally(free=2), 20.0) == (Look(),)
 
 
 def test_a_look_waits_for_a_claim_on_its_way() -> None:
@@ -81,17 +87,50 @@ def test_a_look_waits_for_a_claim_on_its_way() -> None:
 
 def test_more_to_offer_is_a_reason_to_ask_at_once() -> None:
     steward, _, _ = decide(opened(), Tally(free=1), 0)
-    steward = hearing.nothing(steward, "p-1", 1.0)
+    steward = hearing.nothing(steward, "p-1", 1.0, 1.0)
     assert wishes(steward, Tally(free=2), 1.0) == (Claim("p-2"),)
 
 
+def test_what_becomes_free_does_not_wait_for_a_look_that_lasts() -> None:
+    steward = replace(hearing.granted(opened(), "p-0", 1), empty=1, offered=1, looking=True)
+    assert wishes(steward, Tally(free=1), 9.0) == ()
+    asking, wanted, _ = decide(steward, Tally(free=2), 9.0)
+    assert wanted == (Claim("p-1"), Claim("p-2"))
+    assert wishes(asking, Tally(free=2, claiming=("p-1", "p-2")), 9.0) == ()
+
+
 def test_pauses_grow_where_the_rules_let_them() -> None:
-    steward, moments = opened(poll=1.0, poll_cap=5.0), []
+    steward, now, pauses = opened(poll=1.0, poll_cap=5.0), 0.0, []
     for _ in range(4):
-        steward = hearing.nothing(steward, "p-1", 0.0)
-        moments.append(steward.next_ask)
-    assert moments == [1.0, 2.0, 4.0, 5.0]
-    assert hearing.nothing(opened(poll=7.0), "p-1", 0.0).next_ask == 7.0
+        steward = hearing.nothing(steward, "p-1", now, 1.0)
+        pauses.append(steward.next_ask - now)
+        now = steward.next_ask
+    assert pauses == [1.0, 2.0, 4.0, 5.0]
+    assert hearing.nothing(opened(poll=7.0), "p-1", 0.0, 1.0).next_ask == 7.0
+    assert hearing.nothing(opened(poll=7.0), "p-1", 0.0, 0.0).next_ask == 3.5, "half of it is chance"
+
+
+def test_pauses_grow_for_a_queue_that_cannot_tell_whether_it_changed() -> None:
+    steward, now, asked = replace(opened(poll=1.0, poll_cap=60.0), offered=2), 0.0, []
+    for _ in range(5):
+        steward = hearing.nothing(steward, "p-1", now, 1.0)
+        now = steward.next_ask
+        steward, wanted, _ = decide(steward, Tally(free=2), now)
+        assert wanted == (Look(),)
+        steward = hearing.looked(steward, True, now, 1.0)
+        steward, wanted, _ = decide(steward, Tally(free=2), now)
+        assert [type(each) for each in wanted] == [Claim]
+        asked.append(now)
+    assert asked == [1.0, 3.0, 7.0, 15.0, 31.0]
+    given = hearing.granted(steward, "p-9", 1)
+    assert (given.quiet, given.empty) == (0, 0), "a job is reason to hope again"
+
+
+def test_claims_asked_together_are_one_empty_answer() -> None:
+    steward = opened(poll=1.0, poll_cap=60.0)
+    for each in range(8):
+        steward = hearing.nothing(steward, f"p-{each}", 5.0, 1.0)
+    assert steward.next_ask == 6.0
 
 
 def test_a_claim_without_an_answer_keeps_its_id_and_its_delay_grows() -> None:
@@ -105,7 +144,7 @@ def test_a_claim_without_an_answer_keeps_its_id_and_its_delay_grows() -> None:
     assert wishes(steward, seen, 0.6) == ()
     steward = hearing.broke(steward, "p-1", 1.0, 1.0)
     assert (steward.broken, steward.next_ask) == (("p-1",), 2.0)
-    assert hearing.nothing(steward, "p-1", 2.0).broken == ()
+    assert hearing.nothing(steward, "p-1", 2.0, 1.0).broken == ()
     assert hearing.granted(steward, "p-1", 1).failures == 0
 
 
@@ -114,6 +153,7 @@ def test_a_claim_without_an_answer_keeps_its_id_and_its_delay_grows() -> None:
     [
         ({"max_jobs": 1}, {"claimed": 1}, Tally(busy=1), "max-jobs"),
         ({"deadline": 100.0}, {}, Tally(busy=1), "lifetime"),
+        ({"floor": 50.0}, {"claimed": 1}, Tally(busy=1), "timefloor"),
         ({}, {}, Tally(busy=1, tainted=True), "tainted"),
         ({}, {"notice": Notice.DRAIN}, Tally(busy=1), "drain"),
         ({"idle_exit": 5.0}, {"empty": 1, "idle_since": 45.0}, Tally(claiming=("x",)), "idle"),
@@ -131,6 +171,8 @@ def test_reasons_to_drain(rules: dict[str, object], changes: dict[str, object], 
     [
         ({"max_jobs": 2}, {"claimed": 1}, Tally(busy=1)),
         ({"deadline": 111.0}, {}, Tally(busy=1)),
+        ({"floor": 50.5}, {"claimed": 1}, Tally(busy=1)),
+        ({"floor": 10.0}, {"empty": 1}, Tally()),
         ({"idle_exit": 5.0}, {"empty": 1, "idle_since": 45.5}, Tally()),
         ({"idle_exit": 5.0}, {"empty": 0, "failures": 4, "idle_since": 1.0}, Tally()),
         ({"idle_exit": 5.0}, {"empty": 1}, Tally(busy=1)),
@@ -146,6 +188,7 @@ def test_the_next_wake_is_the_first_of_what_may_happen_by_itself() -> None:
     steward = replace(opened(idle_exit=5.0, deadline=1000.0), empty=1, offered=2, next_ask=60.0, idle_since=50.0)
     assert decide(steward, Tally(free=2), 50.0)[2] == 55.0
     assert decide(replace(steward, next_ask=51.0), Tally(free=2), 50.0)[2] == 51.0
+    assert decide(replace(steward, rules=replace(steward.rules, floor=52.0)), Tally(free=2), 50.0)[2] == 52.0
     assert decide(steward, Tally(free=0, busy=1), 50.0)[2] == 940.0
 
 
@@ -168,10 +211,27 @@ def test_stop_ends_the_jobs_once_then_what_still_stores_then_leaves() -> None:
     steward, wanted, _ = decide(steward, Tally(busy=1), 27.9)
     assert wanted == ()
     steward, wanted, wake = decide(steward, Tally(busy=1), 28.0)
-    assert (wanted, wake) == ((EndAll(Cause.TIME_UP, Code.BATCH_PREEMPTED),), None)
+    assert (wanted, wake) == ((EndAll(Cause.TIME_UP, Code.BATCH_PREEMPTED),), 31.0)
     steward, wanted, _ = decide(steward, Tally(busy=1), 29.0)
     assert wanted == ()
     assert wishes(steward, Tally(parked=1), 29.5) == (Leave(),)
+
+
+def test_a_pilot_that_must_leave_does_not_wait_for_a_queue_that_does_not_answer() -> None:
+    steward = hearing.notice(opened(), Notice.STOP)
+    steward, _, _ = decide(steward, Tally(busy=2, telling=1), 1.0)
+    unheard = Tally(busy=1, telling=1)
+    steward, wanted, _ = decide(steward, unheard, 28.0)
+    steward, wanted, wake = decide(steward, unheard, 30.9)
+    assert (wanted, wake) == ((), 31.0)
+    assert wishes(steward, Tally(busy=2, telling=1), 31.0) == (), "what still ends or stores is waited for"
+    assert wishes(steward, unheard, 31.0) == (Leave(),)
+
+
+def test_a_pilot_that_need_not_leave_goes_on_telling() -> None:
+    steward = hearing.notice(opened(), Notice.DRAIN)
+    steward, _, _ = decide(steward, Tally(busy=1, telling=1), 1.0)
+    assert wishes(steward, Tally(busy=1, telling=1), 10.0**6) == ()
 
 
 def test_a_second_stop_leaves_at_once() -> None:
@@ -217,8 +277,9 @@ def test_the_tally_of_jobs() -> None:
         Job("e", Phase.PARKED, grant),
         Job("f", Phase.CLOSED, grant, open=((Kind.REPORT, 1),)),
         Job("g", Phase.CLOSED, grant),
+        Job("h", Phase.CLOSED, grant, open=((Kind.REPORT, 1), (Kind.SWEEP, 2))),
     )
-    assert tally(jobs, 5) == Tally(5, 6, 2, ("a",), 4, 1, tainted=True)
+    assert tally(jobs, 5) == Tally(5, 6, 2, ("a",), 5, 1, tainted=True, telling=1)
 
 
 def test_jobs_of_an_earlier_pilot_count_as_claimed() -> None:

@@ -17,6 +17,32 @@ def test_two_beats_may_be_lost() -> None:
     assert timing.renewal_interval(60) == 20
 
 
+def test_the_longest_lease_is_renewed_every_ten_minutes_since_commands_come_with_the_answers() -> None:
+    assert timing.renewal_interval(7200) == 600
+    assert timing.renewal_interval(1800) == timing.renewal_interval(1801) == 600
+
+
+@pytest.mark.parametrize(
+    ("failures", "lease", "now", "expected"),
+    [
+        (0, 60, 20.0, 22.5),
+        (1, 60, 22.5, 27.5),
+        (5, 60, 30.0, 40.0),
+        (5, 60, 40.0, 49.0),  # the last try, a second before the lease is trusted no more
+        (5, 60, 49.5, 59.5),
+        (9, 7200, 600.0, 690.0),
+        (9, 7200, 7150.0, 7189.0),
+        (3, 1, 0.4, 0.4 + 1 / 6),
+    ],
+)
+def test_a_heartbeat_that_failed_is_tried_again(failures: int, lease: float, now: float, expected: float) -> None:
+    assert timing.beat_again(failures, 0.0, lease, now, 1.0) == pytest.approx(expected)
+
+
+def test_half_of_a_rest_is_chance() -> None:
+    assert (timing.rest(10, 0.0), timing.rest(10, 0.5), timing.rest(10, 1.0)) == (5, 7.5, 10)
+
+
 @pytest.mark.parametrize(("lease", "margin"), [(60, 10), (600, 10), (20, 5), (2, 0.5)])
 def test_a_lease_is_not_trusted_to_its_end(lease: float, margin: float) -> None:
     assert timing.lease_margin(lease) == margin

@@ -1,0 +1,54 @@
+"""A pilot's stay at a queue: by which rules, as settings and registration give them, and whether it may begin."""
+
+import secrets
+import time
+
+from pilot.config.settings import Settings
+from pilot.core.steward import Rules
+from pilot.core.timing import LAST_REPORT
+from pilot.model.capability import Capabilities
+from pilot.model.faults import Code
+from pilot.model.queue import QueueState
+from pilot.ports import Final, Passing, PortError, Registration
+
+_UNASKED = Registration(lease_seconds=60.0, poll_seconds=1.0)
+
+
+def rules_of(settings: Settings, told: Registration) -> Rules:
+    """The rules of one pilot; a time floor of the site's own goes before the queue's."""
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    floor = settings.timefloor or told.timefloor_seconds
+    return Rules(
+        prefix=secrets.token_hex(6),
+        max_jobs=settings.max_jobs or None,
+        idle_exit=settings.idle_exit or None,
+        deadline=now + settings.lifetime if settings.lifetime else None,
+        floor=now + floor if floor else None,
+        closing=settings.grace + LAST_REPORT,
+        prefetch=settings.prefetch,
+        poll=told.poll_seconds,
+        poll_cap=max(told.poll_seconds, told.poll_cap_seconds),
+    )
+
+
+def least_lifetime(settings: Settings) -> float:
+    """Seconds below which a lifetime leaves no time for any job: one that is short, its stop, and the last report."""
+    rules = rules_of(settings, _UNASKED)
+    return rules.closing + rules.shortest_job
+
+
+def is_offline(told: Registration) -> bool:
+    """Whether the queue gives nothing out, and waiting is no use."""
+    return told.queue_state == QueueState.OFFLINE
+
+
+def refusal(settings: Settings, node: Capabilities, told: Registration) -> PortError | None:
+    """Why a pilot with no jobs in hand has no business here, if it has none."""
+    if is_offline(told):
+        where = f"queue {settings.queue_name} of {settings.queue}"
+        more = "it gives no jobs out; come back later, or ask its operator to set it online"
+        return Passing(Code.SERVER_REFUSED, f"{where} is offline: {more}")
+    if not node.runtime.works:
+        why = node.runtime.detail or "no runtime works"
+        return Final(Code.RUNTIME_FAILED, f"no job can run here: {why}; `pilot doctor` says more")
+    return None
