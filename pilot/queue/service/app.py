@@ -1,7 +1,7 @@
 """The application: every call of the service in one table, and the server's frame around it."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from itertools import chain
 
 from starlette.applications import Starlette
@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from pilot.queue.service import alive, pilots, users
 from pilot.queue.service.call import Call
+from pilot.queue.service.face import Face
 from pilot.queue.service.frame import endpoint, enveloped
 from pilot.queue.service.state import Service
 
@@ -18,15 +19,17 @@ from pilot.queue.service.state import Service
 CALLS: tuple[Call, ...] = tuple(chain(pilots.CALLS, users.CALLS, alive.CALLS))
 
 
-def build_app(service: Service, calls: Sequence[Call] = CALLS) -> Starlette:
-    """The application over that service; the service is closed with it."""
+def build_app(service: Service, calls: Sequence[Call] = CALLS, face: Face | None = None) -> Starlette:
+    """The application over that service, with the face that it shows; both are closed with it."""
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        yield
+        async with face.at_work() if face else nullcontext():
+            yield
         service.close()
 
-    routes = [Route(each.path, endpoint(service, each), methods=[each.method]) for each in calls]
+    rows = (*calls, *face.calls(calls)) if face else calls
+    routes = [Route(each.path, endpoint(service, each), methods=[each.method]) for each in rows]
     handlers = {404: _no_call, 405: _no_call, 500: _bug}
     return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pilot.ports import Matcher
+from pilot.ports import Matcher, Server
 from pilot.queue.local import LocalServer
 from pilot.queue.service.call import Caller
 from pilot.queue.service.desk import Desk
@@ -37,6 +37,7 @@ class Setting:
     wall: Wall = time.time
     storage: StorageKey | None = None
     numbers: Numbers = NoNumbers()  # noqa: RUF009  it holds nothing
+    watched: Callable[[Server], Server] = lambda server: server  # how answers to pilots are counted
 
 
 class Service:
@@ -53,14 +54,15 @@ class Service:
         self.lookout = Lookout(self.store, self.desk, setting.wall)
         self.uploads = Uploads()
         self.questions = Questions(setting.wall)
-        self._servers: dict[str, LocalServer] = {}
+        self._servers: dict[str, Server] = {}
 
-    def server(self, name: str) -> LocalServer:
+    def server(self, name: str) -> Server:
         """The queue of that name as pilots use it; for the database thread."""
         found = self._servers.get(name)
         if found is None:
             _check_queue(self.store, name)
-            found = self._servers[name] = LocalServer(self.store, self.setting.matcher, name, self.wall)
+            own = LocalServer(self.store, self.setting.matcher, name, self.wall)
+            found = self._servers[name] = self.setting.watched(own)
         return found
 
     def queue(self, name: str, caller: Caller, store: Store | None = None) -> LocalQueue:

@@ -1,0 +1,102 @@
+"""What the board reads from the queue file: counts by index, and never more rows than a page shows."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+Db = sqlite3.Connection
+
+SHAPES_SHOWN = 12
+PILOTS_SHOWN = 100
+NAMES_LOOKED_AT = 1000  # of names that begin with what is searched for
+JOBS_SHOWN, JOBS_CAP = 100, 500
+NEWEST_LOOKED_AT = 20_000  # for faults of before this service's time
+
+COUNTS = "SELECT owner, state, verdict, count(*) AS jobs FROM job WHERE queue = ? GROUP BY owner, state, verdict"
+CLAIMABLE = "queue = ? AND state = 'waiting' AND blockers = 0 AND not_before IS NULL"
+SHAPES = f"""
+SELECT waiting.shape, jobs, body, oldest FROM (
+    SELECT shape, count(*) AS jobs, min(job) AS first FROM job WHERE {CLAIMABLE} GROUP BY shape
+    ORDER BY jobs DESC LIMIT {SHAPES_SHOWN}
+) AS waiting JOIN shape USING (shape) JOIN (SELECT job, added AS oldest FROM job) ON job = waiting.first
+ORDER BY jobs DESC, waiting.shape
+"""  # noqa: S608 - made of constants
+OFFERS = f"SELECT pilot, host, body, seen FROM offer ORDER BY seen DESC, pilot LIMIT {PILOTS_SHOWN}"  # noqa: S608
+SEEN = "SELECT count(*) AS pilots, sum(seen >= ?) AS live FROM offer"
+RUNNING = "SELECT pilot, count(*) AS jobs FROM job WHERE state = 'granted' AND queue = ? GROUP BY pilot"
+OVERDUE = "SELECT count(*) FROM job WHERE state = 'granted' AND lease_until < ?"
+OLDEST = f"SELECT added FROM job WHERE job = (SELECT min(job) FROM job WHERE {CLAIMABLE})"  # noqa: S608
+OLD_FAULTS = """
+SELECT job_id, name, owner, attempt, pilot, fault, ended FROM job
+WHERE queue = ? AND fault IS NOT NULL AND job > (SELECT ifnull(max(job), 0) FROM job) - ? ORDER BY job DESC LIMIT ?
+"""
+FIELDS = """
+SELECT job.job, job_id, name, owner, job.state, verdict, job.attempt, priority, added, ended, job.pilot, lease_until,
+    command, blockers, not_before, granted.phase, granted.progress
+FROM job LEFT JOIN granted ON granted.job = job.job AND granted.attempt = job.attempt
+"""
+NEWEST = FIELDS + "WHERE job.queue = ? ORDER BY job.job DESC LIMIT ?"
+OF_STATE = FIELDS + "WHERE job.queue = ? AND job.state = ? ORDER BY job.job DESC LIMIT ?"
+OF_OWNER = (
+    FIELDS
+    + """WHERE job.queue = ? AND owner = ? AND job.state = ? AND verdict = ?
+ORDER BY job.job DESC LIMIT ?"""
+)
+BY_ID = FIELDS + "WHERE job.queue = ? AND job_id = ?"
+BY_NAME = FIELDS + "WHERE job.queue = ? AND name = ? ORDER BY job.job DESC LIMIT ?"
+OF_PREFIX = "SELECT job FROM job WHERE name > ? AND name < ? ORDER BY name LIMIT ?"
+BY_PREFIX = FIELDS + f"WHERE job.queue = ? AND job.job IN ({OF_PREFIX}) ORDER BY job.job DESC"
+END = "\U0010ffff"  # behind every name that begins alike
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which jobs the page shows: `find` is an id, an owner, or how a name begins; `owner` limits all to one user."""
+
+    queue: str
+    find: str = ""
+    state: str = ""
+    owner: str = ""
+    limit: int = JOBS_SHOWN
+
+
+def counts(db: Db, queue: str) -> list[sqlite3.Row]:
+    """How many jobs, by owner, state and verdict."""
+    return db.execute(COUNTS, (queue,)).fetchall()
+
+
+def jobs(db: Db, wanted: Wanted, groups: Sequence[sqlite3.Row]) -> list[sqlite3.Row]:
+    """The newest jobs that are wanted, one more than asked for where there are more; `groups` are the counts."""
+    found = {row["job"]: row for row in _found(db, wanted, groups) if _shown(row, wanted)}
+    return sorted(found.values(), key=lambda row: -row["job"])[: wanted.limit + 1]
+
+
+def _found(db: Db, wanted: Wanted, groups: Sequence[sqlite3.Row]) -> Iterator[sqlite3.Row]:
+    most = wanted.limit + 1
+    if not wanted.find:
+        yield from _newest(db, wanted, groups, most)
+        return
+    yield from db.execute(BY_ID, (wanted.queue, wanted.find))
+    yield from db.execute(BY_NAME, (wanted.queue, wanted.find, most if not wanted.state else JOBS_CAP))
+    yield from db.execute(BY_PREFIX, (wanted.queue, wanted.find, wanted.find + END, NAMES_LOOKED_AT))
+    yield from _of_owner(db, wanted, wanted.find, groups)
+
+
+def _newest(db: Db, wanted: Wanted, groups: Sequence[sqlite3.Row], most: int) -> Iterator[sqlite3.Row]:
+    if wanted.owner:
+        yield from _of_owner(db, wanted, wanted.owner, groups)
+    elif wanted.state:
+        yield from db.execute(OF_STATE, (wanted.queue, wanted.state, most))
+    else:
+        yield from db.execute(NEWEST, (wanted.queue, most))
+
+
+def _of_owner(db: Db, wanted: Wanted, owner: str, groups: Sequence[sqlite3.Row]) -> Iterator[sqlite3.Row]:
+    """Each group of the owner's jobs is in order of arrival by itself."""
+    for row in groups:
+        if row["owner"] == owner and wanted.state in ("", row["state"]):
+            yield from db.execute(OF_OWNER, (wanted.queue, owner, row["state"], row["verdict"], wanted.limit + 1))
+
+
+def _shown(row: sqlite3.Row, wanted: Wanted) -> bool:
+    return wanted.state in ("", row["state"]) and wanted.owner in ("", row["owner"])
