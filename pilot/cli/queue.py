@@ -11,6 +11,7 @@ import click
 from pilot.assemble.queue import change_queue, make_queue, open_queue, queue_path
 from pilot.cli.exits import Exit, Stop
 from pilot.cli.queue_text import explanation_text, print_rows, print_settings, say, view_plain, view_text
+from pilot.cli.serve import serve, token
 from pilot.cli.units import DURATION
 from pilot.cli.who import user
 from pilot.config.home import full_path
@@ -159,6 +160,10 @@ def rm(url: str | None, name: str, style: str, jobs: tuple[str, ...]) -> None:
     with _opened(url, name) as queue:
         rows = queue.cancel(jobs)
     print_rows(rows, style)
+
+
+group.add_command(serve)
+group.add_command(token)
 
 
 # --- what was given -------------------------------------------------------------------------------------------------

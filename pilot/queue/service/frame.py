@@ -29,6 +29,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 RETRY_SECONDS = 2
 STATUS: Mapping[Code, HTTPStatus] = {
     Code.CREDENTIAL_EXPIRED: HTTPStatus.UNAUTHORIZED,
+    Code.CREDENTIAL_REFUSED: HTTPStatus.UNAUTHORIZED,
     Code.STORAGE_DENIED: HTTPStatus.FORBIDDEN,
     Code.STORAGE_EXISTS: HTTPStatus.CONFLICT,
     Code.SERVER_REFUSED: HTTPStatus.CONFLICT,
@@ -82,7 +83,7 @@ async def _caller(service: Service, call: Call, request: Request, number: str) -
     holder = await _holder(door, request.headers.get("authorization", ""))
     if holder.role not in call.roles:
         wanted = " or ".join(sorted(call.roles))
-        raise Denied(Code.STORAGE_DENIED, f"this call is for the role {wanted}; the token's is {holder.role}", 403)
+        raise Denied(Code.CREDENTIAL_REFUSED, f"this call is for the role {wanted}, and yours is {holder.role}", 403)
     return Caller(holder.user, holder.role, number)
 
 
@@ -93,8 +94,9 @@ def _one_of(roles: frozenset[Role]) -> Role:
 async def _holder(door: Doorkeeper, authorization: str) -> Holder:
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token:
-        raise Denied(Code.SERVER_REFUSED, "no token: send Authorization: Bearer TOKEN")
-    return door.known(token) or await asyncio.to_thread(door.verify, token)
+        raise Denied(Code.CREDENTIAL_REFUSED, "the call came without a token; give one with --token-file")
+    known = door.known(token)
+    return known if known is not None else await asyncio.to_thread(door.verify, token)
 
 
 # --- what ---

@@ -33,7 +33,9 @@ class Denied(Final):
 class Verifier(Protocol):
     """Reads the tokens of one issuer."""
 
-    issuer: str
+    @property
+    def issuer(self) -> str:
+        """Who issues them."""
 
     def verify(self, token: str) -> Holder:
         """Whom it speaks for; raises Denied."""
@@ -64,15 +66,16 @@ class Doorkeeper:
         issuer = str(self.claims(token).get("iss", ""))
         verifier = next((each for each in self.verifiers if each.issuer == issuer), None)
         if verifier is None:
-            raise Denied(Code.SERVER_REFUSED, f"the token's issuer {issuer[:80]!r} is not trusted here")
+            raise Denied(Code.CREDENTIAL_REFUSED, f"the token's issuer {issuer[:80]!r} is not trusted here")
         holder = verifier.verify(token)
         if len(self._known) >= KNOWN_TOKENS:
             self._known.pop(next(iter(self._known)))
         self._known[_digest(token)] = holder
         return holder
 
-    def forget(self) -> None:
+    def trust(self, verifiers: tuple[Verifier, ...]) -> None:
         """Keys have changed: every token is verified anew."""
+        self.verifiers = verifiers
         self._known.clear()
 
 

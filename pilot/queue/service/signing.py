@@ -58,7 +58,7 @@ class OwnTokens:
         found = decoded(token, self.key.private.public_key(), ALGORITHM, self.issuer)
         role = found.get("role")
         if role not in set(Role):
-            raise Denied(Code.SERVER_REFUSED, "the token names no role of this queue")
+            raise Denied(Code.CREDENTIAL_REFUSED, "the token names no role of this queue")
         return Holder(user_in(found, "sub"), Role(cast(str, role)), expiry_of(found, self.key.wall()))
 
 
@@ -91,10 +91,10 @@ def claims_of(token: str) -> Mapping[str, object]:
     """What a token says of itself, unverified: only to find out whose key it needs."""
     try:
         if len(token) > TOKEN_LETTERS:
-            raise Denied(Code.SERVER_REFUSED, "the token is too long")
+            raise Denied(Code.CREDENTIAL_REFUSED, "the token is too long")
         return cast(Mapping[str, object], jwt.decode(token, options={"verify_signature": False}))
     except (jwt.PyJWTError, ValueError, RecursionError) as problem:
-        raise Denied(Code.SERVER_REFUSED, "the token is no JSON web token") from problem
+        raise Denied(Code.CREDENTIAL_REFUSED, "the token is no JSON web token") from problem
 
 
 def decoded(token: str, key: object, algorithm: str, audience: str) -> Mapping[str, object]:
@@ -103,18 +103,18 @@ def decoded(token: str, key: object, algorithm: str, audience: str) -> Mapping[s
     try:
         return cast(Mapping[str, object], jwt.decode(token, key, [algorithm], options, audience=audience))  # type: ignore[arg-type]
     except (jwt.PyJWTError, ValueError, RecursionError) as problem:
-        raise Denied(Code.SERVER_REFUSED, f"the token is not accepted: {problem}") from problem
+        raise Denied(Code.CREDENTIAL_REFUSED, f"the token is not accepted: {problem}") from problem
 
 
 def expiry_of(claims: Mapping[str, object], now: float) -> float:
     """When the token expires; raises Denied where it has, or does not hold yet."""
     until, since = claims.get("exp"), claims.get("nbf", 0)
     if isinstance(until, bool) or not isinstance(until, int | float) or not isinstance(since, int | float):
-        raise Denied(Code.SERVER_REFUSED, "the token's times are no numbers")
+        raise Denied(Code.CREDENTIAL_REFUSED, "the token's times are no numbers")
     if until <= now:
         raise Denied(Code.CREDENTIAL_EXPIRED, "the token has expired; get a new one")
     if since > now + LEEWAY_SECONDS:
-        raise Denied(Code.SERVER_REFUSED, "the token does not hold yet; compare the clocks")
+        raise Denied(Code.CREDENTIAL_REFUSED, "the token does not hold yet; compare the clocks")
     return float(until)
 
 
@@ -122,5 +122,5 @@ def user_in(claims: Mapping[str, object], name: str) -> str:
     """The user that a token names; raises Denied for one that no log and no list should hold."""
     user = claims.get(name)
     if not isinstance(user, str) or not user.isprintable() or not 0 < len(user) <= NAME_LETTERS:
-        raise Denied(Code.SERVER_REFUSED, f"the token names no user (claim {name!r})")
+        raise Denied(Code.CREDENTIAL_REFUSED, f"the token names no user (claim {name!r})")
     return user

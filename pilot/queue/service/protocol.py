@@ -1,0 +1,56 @@
+"""The HTTP protocol with limits that hold before anybody has said who they are: on headers, in size and time."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEADER_BYTES = 64 << 10  # a token of 16 KiB fits; headers without end do not
+HEADER_SECONDS = 15.0  # from the first octet of a request, or from the connection, to the end of its headers
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """Closes connections that send headers without end, or too slowly."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._header_bytes = 0
+        self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The client has so long to ask something."""
+        super().connection_made(transport)
+        self._wait_for_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more to wait for."""
+        self._headers_are_here()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Counts what comes while headers are still awaited."""
+        if self._patience is not None:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        if self._patience is not None and self._header_bytes > HEADER_BYTES:
+            self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        if self._patience is None:
+            self._wait_for_headers()
+
+    def on_headers_complete(self) -> None:
+        """The headers are here in time."""
+        self._headers_are_here()
+        super().on_headers_complete()
+
+    def _wait_for_headers(self) -> None:
+        self._header_bytes = 0
+        self._patience = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
+
+    def _headers_are_here(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
