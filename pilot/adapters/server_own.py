@@ -4,7 +4,7 @@ Holds no job state: only how the queue stood at the last claim, so that a look k
 server says is bounded before it is believed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -124,7 +124,10 @@ class OwnServer:
         claims = [[each.claim_id, numbers[each.offer]] for each in requests]
         found = self._calls.ask("claim", Claimed, {"offers": _plain(offers), "claims": claims})
         grants = [None if each is None else self._grant(each) for each in self._each("claim", requests, found.grants)]
-        self._check_once(each for each in grants if each is not None)
+        by_claim = {
+            asked.claim_id: each for asked, each in zip(requests, grants, strict=True)
+        }  # one asked twice is one
+        self._check_once(each for each in by_claim.values() if each is not None)
         self._since = found.version
         return grants
 
@@ -149,12 +152,13 @@ class OwnServer:
         problem_seen = fault(Code.JOB_INVALID, f"this pilot cannot read the job that {self._calls.origin} gave: {why}")
         return Grant(known.job_id, known.attempt, spec, known.lease_seconds, refusal=problem_seen)
 
-    def _check_once(self, grants: Iterable[Grant]) -> None:
-        seen: set[tuple[str, int]] = set()
-        for each in grants:
-            if (each.job_id, each.attempt) in seen:
-                raise self._calls.nonsense("claim", f"attempt {each.attempt} of job {each.job_id} given twice at once")
-            seen.add((each.job_id, each.attempt))
+    def _check_once(self, requests: Sequence[ClaimRequest], grants: Sequence[Grant | None]) -> None:
+        """One attempt is one claim's: two sandboxes of the same name would be one."""
+        claims: dict[tuple[str, int], str] = {}
+        for request, grant in zip(requests, grants, strict=True):
+            key = (grant.job_id, grant.attempt) if grant else ("", 0)
+            if grant and claims.setdefault(key, request.claim_id) != request.claim_id:
+                raise self._calls.nonsense("claim", f"attempt {key[1]} of job {key[0]} given twice at once")
 
     # --- the rest ---
 

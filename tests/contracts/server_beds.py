@@ -2,16 +2,29 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+from pilot.adapters.credentials_token import TokenFile
 from pilot.adapters.matcher_classad import ClassAdMatcher
+from pilot.adapters.server_calls import Calls
+from pilot.adapters.server_gate import Gate
+from pilot.adapters.server_http import HttpLine
+from pilot.adapters.server_own import OwnServer
+from pilot.adapters.server_queue import OwnQueue
 from pilot.model.capability import Offer
 from pilot.model.job import GpuNeeds, JobSpec, Needs
 from pilot.model.queue import QueueSettings, QueueState, Submission
 from pilot.ports import ClaimRequest, Queue, Server
 from pilot.queue.local import LocalServer
+from pilot.queue.service.call import Role
 from pilot.queue.settings import change_settings, write_settings
 from pilot.queue.store import Store, create_store, open_store
 from pilot.queue.users import LocalQueue
+from tests.beds.served import Served
+from tests.fakes.authority import Authority
+from tests.fakes.server import USER_TOKEN, FakeServer
+
+T = TypeVar("T", bound="Server | Queue")
 
 LEASE = 60.0
 GIB = 1 << 30
@@ -61,7 +74,62 @@ class LocalBed:
         assert sound == ()
 
 
-BEDS = {"local": LocalBed}
+class ServeBed(LocalBed):
+    """The same file served over HTTPS, on loopback: pilots and users come with tokens, through our own adapters."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.served = Served(self.path, self.clock)
+        self._lines: list[Server | Queue] = []
+
+    def pilot(self) -> Server:
+        return self._kept(self.served.pilot())
+
+    def user(self, name: str = "owner") -> Queue:
+        return self._kept(self.served.user(name, Role.OPERATOR if name == "owner" else Role.SUBMITTER))
+
+    def close(self) -> None:
+        for each in self._lines:
+            each.close()
+        self.served.close()
+        super().close()
+
+    def _kept(self, line: T) -> T:
+        self._lines.append(line)
+        return line
+
+
+class FakeBed(LocalBed):
+    """The same queue behind our own calls, over TLS on a real socket: what the adapters of https URLs are to do."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._authority = Authority(folder)
+        self.server = FakeServer(self.path, self.clock, self._authority.issue().file)
+        self._lines: list[HttpLine] = []
+
+    def pilot(self) -> Server:
+        return OwnServer(Calls(self._line("pilot"), "default"))
+
+    def user(self, name: str = "owner") -> Queue:
+        return OwnQueue(Calls(self._line(name), "default"))
+
+    def _line(self, name: str) -> HttpLine:
+        token = self.path.parent / f"{name}.token"
+        token.touch(mode=0o600)
+        token.write_text(USER_TOKEN + name)
+        line = HttpLine(self.server.url, TokenFile(token), Gate(), str(self._authority.file))
+        self._lines.append(line)
+        return line
+
+    def close(self) -> None:
+        for each in self._lines:
+            each.close()
+        self.server.close()
+        super().close()
+
+
+BEDS: dict[str, type[LocalBed]] = {"local": LocalBed, "serve": ServeBed, "fake": FakeBed}
 
 
 def offer(pilot: str = "p1", cpus: int = 4, **more: object) -> Offer:

@@ -20,6 +20,7 @@ ELSEWHERE = {  # every point that the menu of drills does not pass, with its rea
                     _IMAGES),
     **dict.fromkeys(("part.publish-named", "part.rename"), _NO_O_TMPFILE),
     "staging.bring-up": "only in a tree too deep for a path, and within it: tests/unit/shell/test_staging.py",
+    "serve.key": "`pilot queue serve --setup` and `token`, not the pilot's: a key is there whole or not at all",
     "server.call": "only on a queue at a distance: tests/adapters/test_server_faults.py loses replies, tests/e2e kills",
     "part.displace": "an input is unlinked before it is fetched again: only another writer's file is displaced",
 }  # fmt: skip
