@@ -33,6 +33,7 @@ class Dossier:
     validated: bool | None = None
     outputs: tuple[FileRecord, ...] = ()
     logs: tuple[FileRecord, ...] = ()
+    archive: FileRecord | None = None
     resume: Resume | None = None
 
 
@@ -49,8 +50,8 @@ def note(dossier: Dossier, fact: Fact, wall: float) -> Dossier:
             return replace(dossier, ending=ending, ended=wall)
         case facts.Validated(valid=valid):
             return replace(dossier, validated=valid)
-        case facts.Stored(outputs=outputs, logs=logs, resume=resume):
-            return replace(dossier, outputs=outputs, logs=logs, resume=resume or dossier.resume)
+        case facts.Stored(outputs=outputs, logs=logs, resume=resume, archive=archive):
+            return replace(dossier, outputs=outputs, logs=logs, archive=archive, resume=resume or dossier.resume)
     return dossier
 
 
@@ -84,6 +85,7 @@ def draw_report(job: Job, dossier: Dossier, isolation: Isolation, pilot_id: str,
         isolation=isolation,
         outputs=dossier.outputs,
         logs=_logs(dossier.logs),
+        archive=dossier.archive,
         validated=dossier.validated,
         resume=dossier.resume,
         pilot_id=pilot_id,

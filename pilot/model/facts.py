@@ -125,6 +125,7 @@ class Stored(Answer):
     outputs: tuple[FileRecord, ...] = ()
     logs: tuple[FileRecord, ...] = ()
     resume: Resume | None = None
+    archive: FileRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from pilot.model.faults import Code
+from pilot.model.files import Output
 from pilot.model.job import Grant, Job
 from pilot.ports import (
     Clock,
@@ -81,10 +82,20 @@ def storage_for(doors: Doors, url: str) -> Storage:
     return found
 
 
-def destination(house: House, job: Job, to: str, name: str) -> str:
-    """Where a file of the job goes: `<to>/<job_id>/<attempt>/NAME`, or right under the destination if flat."""
+def has_place(job: Job, wanted: Output) -> bool:
+    """Whether anybody said where it goes."""
+    return bool(wanted.url or wanted.to or granted(job).destination)
+
+
+def destination(house: House, job: Job, wanted: Output, name: str) -> str:
+    """Where a file of the job goes: `<to>/<job_id>/<attempt>/NAME`, or right under the destination if flat.
+
+    An output with an exact place goes there and nowhere else: whoever gave it has seen to attempts himself.
+    """
+    if wanted.url:
+        return wanted.url
     grant = granted(job)
-    base = grant.destination if house.flat else (to or grant.destination)
+    base = grant.destination if house.flat else (wanted.to or grant.destination)
     if not base:
         raise Final(Code.JOB_INVALID, f"{name}: no destination; give the output a `to`, or the queue an --output")
     parts = [] if house.flat else [grant.job_id, str(grant.attempt)]

@@ -11,13 +11,14 @@ from uuid import uuid4
 from pilot.failpoints import effect
 from pilot.model.facts import Arrived, Stored, Swept
 from pilot.model.faults import Code
-from pilot.model.files import FileRecord, ImageUsed, Input, Mode, Resume, What
+from pilot.model.files import FileRecord, ImageUsed, Input, Mode, Output, Resume, What
 from pilot.model.job import Job, Verdict
 from pilot.ports import Abandon, Abandoned, Final, Sandbox
 from pilot.shell import generations
 from pilot.shell.contract import newest_generation
 from pilot.shell.crew import Task
-from pilot.shell.doors import Doors, House, destination, granted, sandbox_of, storage_for
+from pilot.shell.doors import Doors, House, destination, granted, has_place, sandbox_of, storage_for
+from pilot.shell.logbook import archive_of
 from pilot.shell.watch import tree_bytes
 
 _CHECKPOINT = "checkpoint.tar"
@@ -99,7 +100,7 @@ class Staging:
     # --- out -----------------------------------------------------------------------------------------------
 
     def store(self, task: Task) -> Stored:
-        """Stores what the order names: outputs, a checkpoint, or nothing; and always the logs."""
+        """Stores what the order names: outputs, a checkpoint, or nothing; and always the logs, one by one and whole."""
         job, sandbox, abandon = task.job, sandbox_of(self._house, task.job), task.abandoned
         outputs: tuple[FileRecord, ...] = ()
         resume: Resume | None = None
@@ -107,7 +108,8 @@ class Staging:
             outputs = self._outputs(job, sandbox, abandon)
         elif task.order.what is What.CHECKPOINT:
             resume = self._checkpoint(job, sandbox, abandon)
-        return Stored(task.order.key, task.order.ticket, outputs, self._logs(job, sandbox, abandon), resume)
+        logs, archive = self._logs(job, sandbox, abandon), self._archive(job, sandbox, abandon)
+        return Stored(task.order.key, task.order.ticket, outputs, logs, resume, archive)
 
     def store_checkpoint(self, task: Task) -> Stored:
         """Stores a checkpoint of a payload that goes on running."""
@@ -118,14 +120,16 @@ class Staging:
     def _outputs(self, job: Job, sandbox: Sandbox, abandon: Abandon) -> tuple[FileRecord, ...]:
         found: dict[str, tuple[Path, str]] = {}
         for wanted in job.spec.outputs:
-            for name, path in self._doors.collect(sandbox.work, (wanted,)):
-                found.setdefault(name, (path, wanted.to))
-        return tuple(self._store_one(job, name, path, to, abandon) for name, (path, to) in found.items())
+            matched = self._doors.collect(sandbox.work, (wanted,))
+            if wanted.url and len(matched) > 1:
+                raise Final(Code.OUTPUT_NAME, f"{wanted.name}: {len(matched)} files, and one place for them")
+            for name, path in matched:
+                found.setdefault(name, (path, destination(self._house, job, wanted, name)))
+        return tuple(self._store_one(name, path, url, abandon) for name, (path, url) in found.items())
 
-    def _store_one(self, job: Job, name: str, path: Path, to: str, abandon: Abandon) -> FileRecord:
+    def _store_one(self, name: str, path: Path, url: str, abandon: Abandon) -> FileRecord:
         if abandon():
             raise Abandoned(Code.PILOT_DEADLINE, name)
-        url = destination(self._house, job, to, name)
         stored = storage_for(self._doors, url).store(path, url, abandon)
         return FileRecord(name, stored.url, stored.bytes, stored.adler32, stored.sha256)
 
@@ -136,7 +140,7 @@ class Staging:
         archive = sandbox.pilot / _CHECKPOINT
         generations.pack(newest, archive)
         name = f"checkpoint/{newest.name}.tar"
-        stored = self._store_one(job, name, archive, "", abandon)
+        stored = self._store_one(name, archive, self._beside(job, name), abandon)
         archive.unlink()
         return Resume(stored.url, stored.sha256, stored.bytes, granted(job).attempt)
 
@@ -150,8 +154,20 @@ class Staging:
         return tuple(each for each in stored if each.name in _LOGS)
 
     def _log(self, job: Job, name: str, path: Path, abandon: Abandon) -> FileRecord:
-        stored = self._store_one(job, f"logs/{name}.log", path, "", abandon)
+        stored = self._store_one(name, path, self._beside(job, f"logs/{name}.log"), abandon)
         return FileRecord(name, stored.url, stored.bytes, stored.adler32, stored.sha256)
+
+    def _beside(self, job: Job, name: str) -> str:
+        """Where a file of ours goes: with the outputs that name no folder of their own."""
+        return destination(self._house, job, Output(name), name)
+
+    def _archive(self, job: Job, sandbox: Sandbox, abandon: Abandon) -> FileRecord | None:
+        """All logs as one archive, where the job asks for it and there is a place for it."""
+        wanted = job.spec.log_archive
+        if wanted is None or not has_place(job, wanted):
+            return None
+        archive = archive_of(sandbox.logs, (*_LOGS, *_MORE_LOGS), sandbox.pilot)
+        return self._store_one(wanted.name, archive, destination(self._house, job, wanted, wanted.name), abandon)
 
     # --- away ----------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import tarfile
 import time
 import zlib
 from collections import Counter
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from tests.drills.menu import Expected, Scenario
+from tests.drills.menu import ARCHIVE, Expected, Scenario
 
 GONE_WITHIN_SECONDS = 10.0
 SETTLED_WITHIN_SECONDS = 5.0
@@ -76,6 +77,7 @@ def check(round_: Round) -> list[str]:
         _queue,
         _jobs,
         _one_result,
+        _archives,
         _whole,
         _nothing_taken_back,
         _settled_soon,
@@ -146,6 +148,19 @@ def _outputs(round_: Round, report: dict[str, Any]) -> Iterator[str]:
         if Path(unquote(urlsplit(each["url"]).path)) != place:
             yield f"{label}: {name} is said to be at {each['url']}, expected {place}"
         yield from _bytes(label, place, each, expected.outputs[name])
+
+
+def _archives(round_: Round) -> Iterator[str]:
+    """Whatever the verdict: who asked for an archive of all logs is told of a whole one."""
+    for job, attempt, body, _ in round_.reports() if round_.scenario.name == "plain" else ():
+        place, told = round_.root / "out" / job / str(attempt) / ARCHIVE, json.loads(body).get("archive")
+        if told is None or not place.is_file():
+            yield f"{job}.{attempt}: no archive of its logs, {place} is said to be {told}"
+            continue
+        yield from _bytes(f"{job}.{attempt}", place, told, place.read_bytes())
+        with tarfile.open(place) as tar:
+            if not {"stdout.log", "stderr.log", "pilot.log"} <= set(tar.getnames()):
+                yield f"{place}: holds {tar.getnames()}"
 
 
 def _bytes(label: str, place: Path, told: dict[str, Any], expected: bytes) -> Iterator[str]:

@@ -26,6 +26,7 @@ TOLD = NOTE + FLAG + WAIT.format("[ ! -f control/CHECKPOINT_NOW ]") + SAVE + "sl
 LINGER = NOTE + FLAG + WAIT.format("true") + "echo late >out.txt\n"
 ONCE = NOTE + FLAG + WAIT.format("[ $PILOT_ATTEMPT = 1 ]") + "echo done >out.txt\n"
 MADE = b"input\nmade\n"
+ARCHIVE = "logs.tgz"  # of the jobs of `plain`
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,10 @@ _WORKED = Expected(frozenset({Verdict.SUCCEEDED}), {"out.txt": MADE, "sub/a.txt"
 
 def _plain(root: Path) -> list[tuple[Submission, Expected]]:
     failed = Expected(frozenset({Verdict.FAILED}), faults=frozenset({"payload.exit"}))
+    logs = Output(ARCHIVE)
     return [
-        _job(root, "good", WORK, _WORKED, outputs=(Output("out.txt"), Output("sub/*"))),
-        _job(root, "bad", FAIL, failed, outputs=(Output("never.txt"),)),
+        _job(root, "good", WORK, _WORKED, outputs=(Output("out.txt"), Output("sub/*")), log_archive=logs),
+        _job(root, "bad", FAIL, failed, outputs=(Output("never.txt"),), log_archive=logs),
     ]
 
 

@@ -82,6 +82,13 @@ def wrong_sum() -> None:
     Staging._outputs = other  # type: ignore[method-assign]
 
 
+def no_archive() -> None:
+    """The logs are not stored as a whole."""
+    from pilot.shell.staging import Staging
+
+    Staging._archive = lambda *_: None  # type: ignore[method-assign]
+
+
 def no_report() -> None:
     """The pilot believes that the queue has heard."""
     from pilot.model.facts import Acknowledged
@@ -123,7 +130,7 @@ MISTAKES: dict[str, Callable[[], None]] = {
     each.__name__.replace("_", "-"): each
     for each in (
         orders_before_the_journal, no_journal, no_fencing, no_adoption, stored_in_place, stored_nothing, wrong_sum,
-        no_report, no_sweep, no_stop_for_the_dead, damaged_journal,
+        no_archive, no_report, no_sweep, no_stop_for_the_dead, damaged_journal,
     )
 }  # fmt: skip
 

@@ -75,6 +75,7 @@ PLANTED = {  # in which round, struck where, each mistake shows
     "stored-in-place": ("checked", "part.sync.before"),
     "stored-nothing": ("checked", ""),
     "wrong-sum": ("checked", ""),
+    "no-archive": ("plain", ""),
     "no-report": ("checked", ""),
     "no-sweep": ("checked", ""),
     "no-stop-for-the-dead": ("usurped", "launcher.start.after"),

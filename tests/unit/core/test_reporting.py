@@ -14,6 +14,7 @@ GRANT = Grant("42", 2, JobSpec("fit", ("true",)), 60.0)
 IMAGE = ImageUsed("ml-base", "/images/ml-base.sif", "ab", "sif")
 MODEL = FileRecord("model.onnx", "file:///out/model.onnx", 3, "01", "02")
 STDOUT = FileRecord("stdout", "file:///out/stdout", 3, "01", "02")
+LOGS = FileRecord("logs.tgz", "file:///out/logs.tgz", 3, "01", "02")
 RESUME = Resume("file:///c", "cd", 5, 2)
 
 
@@ -32,7 +33,7 @@ def test_a_whole_job_is_noted() -> None:
         facts.Go("k", Share((1,))),
         facts.Exited("k", 3, ending),
         facts.Validated("k", 4, True),
-        facts.Stored("k", 5, (MODEL,), (STDOUT,)),
+        facts.Stored("k", 5, (MODEL,), (STDOUT,), archive=LOGS),
         facts.Acknowledged("k", 6),
     )
     report = draw_report(Job("k", Phase.CLOSED, GRANT, Verdict.SUCCEEDED), dossier, Isolation(), "p", 2000.0)
@@ -41,7 +42,7 @@ def test_a_whole_job_is_noted() -> None:
     assert (report.exit_code, report.signal, report.fault, report.validated) == (0, None, None, True)
     assert (report.outputs, report.logs) == ((MODEL,), Logs(stdout="file:///out/stdout"))
     assert (report.image, report.share, report.usage) == (IMAGE, Share((1,)), Usage(1.5))
-    assert dossier.inputs == (MODEL,)
+    assert (dossier.inputs, report.archive) == ((MODEL,), LOGS)
 
 
 def test_a_job_that_never_ran_ends_when_it_is_reported() -> None:

@@ -1,0 +1,48 @@
+"""All logs of one job as one archive: the same logs give the same bytes, because storage takes a name only once."""
+
+import gzip
+import os
+import stat
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from pilot.failpoints import effect
+
+ARCHIVE = "logs.tgz"  # in the sandbox, beside what else is ours
+
+
+def archive_of(logs: Path, names: Sequence[str], place: Path) -> Path:
+    """The archive in the folder `place`; one that was made already is kept, so that a retry stores what it holds."""
+    made = place / ARCHIVE
+    if not made.exists():
+        part = made.with_suffix(".part")
+        _write(logs, names, part)
+        with effect("staging.log-archive"):
+            os.replace(part, made)
+    return made
+
+
+def _write(logs: Path, names: Sequence[str], part: Path) -> None:
+    """Without times, owners and the archive's own name in it."""
+    with (
+        part.open("wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for name in names:
+            _add(tar, logs / name, f"{name}.log")
+
+
+def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
+    """A regular file, as much as there is when it is opened; without a container a payload may put a link there."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return
+    with os.fdopen(descriptor, "rb") as file:
+        seen = os.fstat(descriptor)
+        if stat.S_ISREG(seen.st_mode):
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = seen.st_size, 0o644
+            tar.addfile(member, file)
