@@ -124,10 +124,7 @@ class OwnServer:
         claims = [[each.claim_id, numbers[each.offer]] for each in requests]
         found = self._calls.ask("claim", Claimed, {"offers": _plain(offers), "claims": claims})
         grants = [None if each is None else self._grant(each) for each in self._each("claim", requests, found.grants)]
-        by_claim = {
-            asked.claim_id: each for asked, each in zip(requests, grants, strict=True)
-        }  # one asked twice is one
-        self._check_once(each for each in by_claim.values() if each is not None)
+        self._check_once(requests, grants)
         self._since = found.version
         return grants
 
