@@ -28,6 +28,7 @@ from pilot.queue.service.views import (
     FaultRow,
     PilotRow,
     ShapeRow,
+    amount,
     fault_row,
     job_line,
     needs_text,
@@ -154,7 +155,8 @@ class Board:
             why = "waits for its turn: what fits is in use"
         elif refusals:
             nearest = max(refusals, key=lambda each: each.depth)
-            why = f"{nearest.clause}: wants {nearest.wanted}, the nearest offer has {nearest.offered}"
+            wanted, offered = (amount(nearest.attribute, each) for each in (nearest.wanted, nearest.offered))
+            why = f"{nearest.clause}: wants {wanted}, the nearest offer has {offered}"
         else:
             why = "no pilot has asked lately"
         text = "; or ".join(needs_text(each) for each in shape.needs)

@@ -108,7 +108,8 @@ class Face:
         unknown = sorted(asked.keys() - BOARD_QUERY.keys() - {"queue"})
         if unknown:
             raise BadBody(f"unknown argument {unknown[0][:40]!r}")
-        found = await asyncio.to_thread(self._looked, caller.sees, asked)
+        sees = "" if self._shown.open_board else caller.sees
+        found = await asyncio.to_thread(self._looked, sees, asked)
         return _compact(enveloped(full_plain(found)), request)
 
     async def metrics(self, service: Service, _caller: Caller, request: Request) -> Response:

@@ -9,7 +9,7 @@ Db = sqlite3.Connection
 SHAPES_SHOWN = 12
 PILOTS_SHOWN = 100
 NAMES_LOOKED_AT = 1000  # of names that begin with what is searched for
-JOBS_SHOWN, JOBS_CAP = 100, 500
+JOBS_SHOWN, JOBS_CAP = 25, 500
 NEWEST_LOOKED_AT = 20_000  # for faults of before this service's time
 
 COUNTS = "SELECT owner, state, verdict, count(*) AS jobs FROM job WHERE queue = ? GROUP BY owner, state, verdict"
@@ -66,9 +66,9 @@ def counts(db: Db, queue: str) -> list[sqlite3.Row]:
 
 
 def jobs(db: Db, wanted: Wanted, groups: Sequence[sqlite3.Row]) -> list[sqlite3.Row]:
-    """The newest jobs that are wanted, one more than asked for where there are more; `groups` are the counts."""
+    """The jobs that are wanted: what runs, then the newest; one more than asked for where there are more."""
     found = {row["job"]: row for row in _found(db, wanted, groups) if _shown(row, wanted)}
-    return sorted(found.values(), key=lambda row: -row["job"])[: wanted.limit + 1]
+    return sorted(found.values(), key=lambda row: (row["state"] != "granted", -row["job"]))[: wanted.limit + 1]
 
 
 def _found(db: Db, wanted: Wanted, groups: Sequence[sqlite3.Row]) -> Iterator[sqlite3.Row]:
@@ -88,6 +88,7 @@ def _newest(db: Db, wanted: Wanted, groups: Sequence[sqlite3.Row], most: int) ->
     elif wanted.state:
         yield from db.execute(OF_STATE, (wanted.queue, wanted.state, most))
     else:
+        yield from db.execute(OF_STATE, (wanted.queue, "granted", most))
         yield from db.execute(NEWEST, (wanted.queue, most))
 
 

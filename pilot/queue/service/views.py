@@ -149,6 +149,12 @@ def needs_text(needs: Needs) -> str:
     return ", ".join(parts)
 
 
+def amount(attribute: str, value: str) -> str:
+    """What a clause wants or an offer has, in a unit for people: HTCondor counts memory in MiB and disk in KiB."""
+    unit = {"Memory": 1 << 20, "Disk": 1 << 10}.get(attribute)
+    return f"{int(value) * unit / GIB:.3g} GiB" if unit and value.isdigit() else value
+
+
 # --- rows as the page shows them ---
 
 
