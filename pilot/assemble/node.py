@@ -2,11 +2,13 @@
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from pilot.adapters import host_checks
-from pilot.assemble.pilot import HELPER, cache_of, images_of, offer_of, probe_node, search_of, server_of
+from pilot.assemble.pilot import HELPER, cache_of, images_of, offer_of, probe_node, search_of, servers_of
+from pilot.assemble.server import credential_check
 from pilot.config.settings import Settings
 from pilot.core.matching import node_ad
 from pilot.model.capability import Capabilities, RuntimeFinding
@@ -44,6 +46,7 @@ def checks(settings: Settings) -> Iterator[Check]:
     yield host_checks.clock(place)
     yield _slot(settings)
     yield _images(settings)
+    yield credential_check(settings, time.time())
     yield _queue(settings)
 
 
@@ -88,7 +91,8 @@ def _queue(settings: Settings) -> Check:
     if not settings.queue:
         return Check("queue", Status.SKIP, "", "none named", "name one with --queue or PILOT_QUEUE")
     try:
-        server_of(settings).close()
+        for each in servers_of(settings):
+            each.close()
     except PortError as error:
         return Check(
             "queue", Status.FAIL, error.fault.code, error.fault.detail or error.fault.message, error.fault.remedy
