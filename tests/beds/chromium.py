@@ -1,11 +1,11 @@
 """A real browser without a screen, spoken to over two pipes: no port, no driver, nothing but Chromium itself."""
 
 import base64
-import fcntl
 import json
 import os
 import select
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +13,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
+SWITCHES = (
+    "--headless=new", "--remote-debugging-pipe", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+    "--password-store=basic", "--force-color-profile=srgb",
+)  # fmt: skip
+# The browser reads orders from descriptor 3 and answers on 4.
+WITH_PIPES = """
+import fcntl, os, sys
+aside = [fcntl.fcntl(int(each), fcntl.F_DUPFD_CLOEXEC, 100) for each in sys.argv[1:3]]
+for number, each in enumerate(aside, 3):
+    os.dup2(each, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 Message = dict[str, object]
 
 
@@ -74,7 +87,7 @@ class Browser:
     def _next(self, until: float) -> Message:
         while b"\0" not in self._rest:
             left = until - time.monotonic()
-            assert left > 0 and select.select([self._back], [], [], left)[0], "the browser does not answer"
+            assert select.select([self._back], [], [], max(left, 0.0))[0], "the browser does not answer"
             octets = os.read(self._back, 1 << 20)
             assert octets, f"the browser ended with {self._process.poll()}"
             self._rest += octets
@@ -108,21 +121,14 @@ def browsing(folder: Path) -> Iterator[Browser]:
     to_read, to_write = os.pipe()
     back_read, back_write = os.pipe()
 
-    def place_pipes() -> None:  # the browser reads orders from 3 and answers on 4
-        aside = [fcntl.fcntl(each, fcntl.F_DUPFD, 100) for each in (to_read, back_write)]
-        for number, each in enumerate(aside, 3):
-            os.dup2(each, number)
-
-    switches = ["--headless=new", "--remote-debugging-pipe", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-                "--password-store=basic", f"--user-data-dir={folder}/profile", "--force-color-profile=srgb"]  # fmt: skip
+    switches = [*SWITCHES, f"--user-data-dir={folder}/profile"]
     if os.geteuid() == 0 or not _may_sandbox():
-        switches.append("--no-sandbox")  # root, and users without namespaces, have no other way; the page is our own
+        switches.append("--no-sandbox")  # root, and users without namespaces, have no other way
     own = {"HOME": str(folder), "TMPDIR": str(folder), "XDG_CACHE_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     process = subprocess.Popen(
-        [chromium(), *switches], env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **own}, pass_fds=(3, 4),
-        preexec_fn=place_pipes, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        [sys.executable, "-c", WITH_PIPES, str(to_read), str(back_write), chromium(), *switches],
+        env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **own}, pass_fds=(to_read, back_write),
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     os.close(to_read)
     os.close(back_write)

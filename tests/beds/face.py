@@ -64,8 +64,11 @@ class FaceBed:
         assert list(self.service.server("default").report([report])) == [True]
 
 
+OPEN = Shown(open_board=True)
+
+
 @contextmanager
-def faced(folder: Path, shown: Shown = Shown(open_board=True), door: Doorkeeper | None = None) -> Iterator[FaceBed]:
+def faced(folder: Path, shown: Shown = OPEN, door: Doorkeeper | None = None) -> Iterator[FaceBed]:
     """A service over a fresh queue, as long as the block lasts."""
     path = folder / "queue.db"
     if not path.exists():
@@ -84,7 +87,8 @@ def faced(folder: Path, shown: Shown = Shown(open_board=True), door: Doorkeeper 
     try:
         until = time.monotonic() + 20
         while not server.started:
-            assert thread.is_alive() and time.monotonic() < until, "the service does not start"
+            assert thread.is_alive()
+            assert time.monotonic() < until, "the service does not start"
             thread.join(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         yield FaceBed(f"http://127.0.0.1:{port}", service, face, meter)
