@@ -40,7 +40,7 @@ from pilot.queue.store import open_store
 from pilot.shell.crew import Crew, Hand
 from pilot.shell.desk import Desk, Ears
 from pilot.shell.doors import Doors, House, sandbox_of
-from pilot.shell.errands import Errands
+from pilot.shell.errands import LOOK_EVERY, Errands
 from pilot.shell.eyes import Eyes
 from pilot.shell.loop import Loop
 from pilot.shell.payload import Payloads
@@ -183,7 +183,8 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Calla
     )
     watch = Watch(lambda end: loop.post(end))  # noqa: PLW0108  the loop is made below
     payloads, staging = Payloads(doors, house, watch.peak), Staging(doors, house)
-    errands = Errands(server, pulse, lambda: offer_of(pilot_id, node, loop.offer_free(), settings))
+    poll = 0.0 if is_remote(settings.queue) else LOOK_EVERY
+    errands = Errands(server, pulse, lambda: offer_of(pilot_id, node, loop.offer_free(), settings), poll)
     desk = Desk(
         clock=clock,
         journal=journal,

@@ -3,6 +3,7 @@
 import secrets
 import time
 
+from pilot.assemble.server import is_remote
 from pilot.config.settings import Settings
 from pilot.core.steward import Rules
 from pilot.core.timing import LAST_REPORT
@@ -11,6 +12,8 @@ from pilot.model.faults import Code
 from pilot.model.queue import QueueState
 from pilot.ports import Final, Passing, PortError, Registration
 
+RETRY_AT_HAND = 0.5  # seconds
+RETRY_AT_A_DISTANCE = 2.0  # seconds; a server that restarts is not to meet a thousand pilots within its first one
 _UNASKED = Registration(lease_seconds=60.0, poll_seconds=1.0)
 
 
@@ -26,6 +29,7 @@ def rules_of(settings: Settings, told: Registration) -> Rules:
         floor=now + floor if floor else None,
         closing=settings.grace + LAST_REPORT,
         prefetch=settings.prefetch,
+        retry=RETRY_AT_A_DISTANCE if is_remote(settings.queue) else RETRY_AT_HAND,
         poll=told.poll_seconds,
         poll_cap=max(told.poll_seconds, told.poll_cap_seconds),
     )

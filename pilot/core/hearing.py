@@ -46,14 +46,22 @@ def broke(steward: Steward, claim_id: str, now: float, unit_random: float) -> St
 
 
 def looked(steward: Steward, changed: bool, now: float, unit_random: float) -> Steward:
-    """A look was answered (a look that failed counts as changed); unchanged, the next waits one pause from its start.
+    """A look was answered; unchanged, the next waits one pause from the start of this one.
 
     A queue that cannot tell always says changed: its pauses grow with the empty answers to the claims that follow.
     """
-    seen = replace(steward, looking=False)
+    seen = replace(steward, looking=False, failures=0)
     if changed:
         return replace(seen, empty=0, offered=0, next_ask=now)
     return _quieter(replace(seen, empty=steward.empty + 1), steward.looked_at, unit_random)
+
+
+def unseen(steward: Steward, now: float, unit_random: float) -> Steward:
+    """A look failed: the next waits as after an empty answer, and at least as long as after so many failures."""
+    rules = steward.rules
+    quieter = _quieter(replace(steward, looking=False, failures=steward.failures + 1), now, unit_random)
+    least = now + delay(steward.failures, rules.retry, rules.retry_cap, unit_random)
+    return replace(quieter, next_ask=max(least, quieter.next_ask))
 
 
 def _quieter(steward: Steward, since: float, unit_random: float) -> Steward:

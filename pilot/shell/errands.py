@@ -15,7 +15,8 @@ from pilot.shell.crew import Task
 from pilot.shell.doors import granted
 
 LOOK_EVERY = 0.33  # seconds between two looks at an empty queue: a third of a second costs under 0.1 % of a core
-LOOK_FOR = 10.0  # seconds after which a look ends, changed or not; also how long the queue may wait with its answer
+LOOK_FOR = 10.0  # seconds after which a look ends, changed or not
+LONG_LOOK = 25.0  # seconds that a queue at a distance may wait with its answer: what proxies and load balancers bear
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +30,17 @@ class Beaten:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """Whether asking for work again may help."""
+    """Whether asking for work again may help; the reason if that could not be seen."""
 
     changed: bool
+    problem: str = ""
 
 
 class Errands:
     """Runs between the loop and the queue; heartbeats have a connection of their own, `pulse`.
 
-    Three connections in all: claims, reports and returns; heartbeats; looks, which the queue may answer late.
+    Three connections in all: claims, reports and returns; heartbeats; looks, which the queue may answer late. `poll` is
+    how often a queue at hand is looked at within one look; 0 asks a queue at a distance once, and lets it wait.
     """
 
     def __init__(self, server: Server, pulse: Server, offer: Callable[[], Offer], poll: float = LOOK_EVERY) -> None:
@@ -90,22 +93,20 @@ class Errands:
             return Beaten(asked, problem=problem.fault.detail or problem.fault.message)
 
     def look(self) -> Looked:
-        """Watches an empty queue until it changes, for a while; costs the deciding thread nothing meanwhile.
-
-        A look that fails counts as changed, so that the claim shows what is wrong.
-        """
-        until = time.monotonic() + LOOK_FOR
+        """Watches an empty queue until it changes, for a while; costs the deciding thread nothing meanwhile."""
         try:
-            while not self._over and time.monotonic() < until:
-                self._stir.clear()
-                began = time.monotonic()
-                if self._server.changed(LOOK_FOR):
-                    return Looked(True)
-                if time.monotonic() - began < self._poll:  # a queue that waited itself is asked again at once
-                    self._stir.wait(self._poll)
-            return Looked(False)
-        except PortError:
-            return Looked(True)
+            return Looked(self._watched() if self._poll else self._server.changed(LONG_LOOK))
+        except PortError as problem:
+            return Looked(False, problem.fault.detail or problem.fault.message)
+
+    def _watched(self) -> bool:
+        until = time.monotonic() + LOOK_FOR
+        while not self._over and time.monotonic() < until:
+            self._stir.clear()
+            if self._server.changed():
+                return True
+            self._stir.wait(self._poll)
+        return False
 
     def close(self) -> None:
         """Ends a look that is under way, but for a queue that waits with its answer: nobody waits for that one."""

@@ -133,8 +133,8 @@ class Loop:
             case Notice():
                 self._desk.ears.on_event("notice", {"notice": message.value})
                 self._steward = hearing.notice(self._steward, message)
-            case Looked(changed=changed):
-                self._steward = hearing.looked(self._steward, changed, self._now(), self._desk.unit_random())
+            case Looked():
+                self._looked(message)
             case Beaten():
                 self._beaten(message)
             case Seen():
@@ -175,7 +175,17 @@ class Loop:
             self._desk.hurry(held.job)
 
     def _look(self) -> None:
-        self._crew().look(lambda: self.post(self._desk.errands.look()), lambda _: self.post(Looked(True)))
+        self._crew().look(
+            lambda: self.post(self._desk.errands.look()), lambda why: self.post(Looked(False, why.detail))
+        )
+
+    def _looked(self, looked: Looked) -> None:
+        now, chance = self._now(), self._desk.unit_random()
+        if looked.problem:
+            self._desk.ears.on_event("look failed", {"why": looked.problem})
+            self._steward = hearing.unseen(self._steward, now, chance)
+        else:
+            self._steward = hearing.looked(self._steward, looked.changed, now, chance)
 
     # --- facts ---------------------------------------------------------------------------------------------
 

@@ -91,6 +91,21 @@ def test_more_to_offer_is_a_reason_to_ask_at_once() -> None:
     assert wishes(steward, Tally(free=2), 1.0) == (Claim("p-2"),)
 
 
+def test_a_look_that_failed_is_tried_again_after_growing_pauses() -> None:
+    steward, now, pauses = replace(opened(poll=0.25, poll_cap=0.25, retry=2.0, retry_cap=20.0), empty=1), 0.0, []
+    for _ in range(5):
+        steward, wanted, _ = decide(replace(steward, offered=2), Tally(free=2), now)
+        assert wanted == (Look(),)
+        steward = hearing.unseen(steward, now, 1.0)
+        pauses.append(steward.next_ask - now)
+        now = steward.next_ask
+    assert pauses == [2.0, 4.0, 8.0, 16.0, 20.0]
+    assert steward.failures == 5
+    assert hearing.looked(steward, False, now, 1.0).failures == 0
+    patient = replace(opened(poll=50.0, poll_cap=50.0), empty=1)
+    assert hearing.unseen(patient, 0.0, 1.0).next_ask == 50.0
+
+
 def test_what_becomes_free_does_not_wait_for_a_look_that_lasts() -> None:
     steward = replace(hearing.granted(opened(), "p-0", 1), empty=1, offered=1, looking=True)
     assert wishes(steward, Tally(free=1), 9.0) == ()
