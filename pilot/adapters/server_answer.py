@@ -96,7 +96,7 @@ def unanswered(problem: BaseException, where: str, seconds: float, hide: Callabl
         found = next((each for each in chain if isinstance(each, kind)), None)
         if found is not None:
             return Passing(Code.SERVER_UNREACHABLE, hide(f"{where}: {explain(found, seconds)}"))
-    last = _line(str(chain[-1])) or type(chain[-1]).__name__
+    last = _line(re.sub(r"\?\S+", "", str(chain[-1]))) or type(chain[-1]).__name__  # a query may hold a key
     return Passing(Code.SERVER_UNREACHABLE, hide(f"{where}: the connection broke: {last}"))
 
 

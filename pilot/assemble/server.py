@@ -3,21 +3,21 @@
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from pilot.config.home import home
 from pilot.config.settings import Settings
 from pilot.model.check import Check, Status
 from pilot.model.faults import Code
 from pilot.ports import Credentials, Final, PortError, Queue, Server
 
 if TYPE_CHECKING:
-    from pilot.adapters.server_gate import Gate
-    from pilot.adapters.server_http import HttpLine, Limits
+    from pilot.adapters.server_http import HttpLine
 
 PULSE_ANSWER_SECONDS = 15.0  # for a heartbeat: of three in a lease of 60 s, two may be lost
+USUAL_PROXY = Path(f"/tmp/x509up_u{os.getuid()}")  # noqa: S108  where every grid tool puts it; its owner is checked
 SOON_SECONDS = 3600.0  # a credential that ends within an hour is worth a word
 USERS_OCTETS, USERS_VALUES = 64_000_000, 5_000_000  # a listing of a large queue, for a person who asked for it
 
@@ -31,12 +31,15 @@ def servers_of(settings: Settings) -> tuple[Server, Server]:
     """The queue as a pilot uses it, and once more for heartbeats, which nothing may hold up."""
     from pilot.adapters.server_calls import discovered
     from pilot.adapters.server_gate import PULSE_CAP_SECONDS, Gate
-    from pilot.adapters.server_http import Limits
+    from pilot.adapters.server_http import HttpLine, Limits
 
-    gate = Gate()
-    line = line_to(settings, gate, Limits())
-    pulse = line_to(settings, gate, Limits(answer=PULSE_ANSWER_SECONDS, gate=PULSE_CAP_SECONDS))
+    credentials, gate = credentials_of(settings, os.environ), Gate()
+    line = HttpLine(settings.queue, credentials, gate, settings.ca)
+    limits = Limits(answer=PULSE_ANSWER_SECONDS, gate=PULSE_CAP_SECONDS)
+    pulse = HttpLine(settings.queue, credentials, gate, settings.ca, limits)
     own = bool(discovered(line))
+    if not own:
+        _renew_with(settings, credentials, line)
     return _server(settings, line, own), _server(settings, pulse, own)
 
 
@@ -44,11 +47,12 @@ def queue_of(settings: Settings) -> Queue:
     """A served queue as its users use it."""
     from pilot.adapters.server_calls import Calls, discovered
     from pilot.adapters.server_gate import Gate
-    from pilot.adapters.server_http import Limits
+    from pilot.adapters.server_http import HttpLine, Limits
     from pilot.adapters.server_queue import OwnQueue
     from pilot.wire.envelope import Bounds
 
-    line = line_to(settings, Gate(), Limits(bounds=Bounds(USERS_OCTETS, USERS_VALUES)))
+    limits = Limits(bounds=Bounds(USERS_OCTETS, USERS_VALUES))
+    line = HttpLine(settings.queue, credentials_of(settings, os.environ), Gate(), settings.ca, limits)
     if not discovered(line):
         line.close()
         advice = "hand jobs to it with PanDA's own client; these commands are for `pilot queue serve` and sqlite:PATH"
@@ -78,13 +82,6 @@ def credential_check(settings: Settings, now: float) -> Check:
     return Check("credential", status, "", f"{kind}: holds until {until}", "renew it soon")
 
 
-def line_to(settings: Settings, gate: "Gate", limits: "Limits") -> "HttpLine":
-    """A line to the server that the settings name."""
-    from pilot.adapters.server_http import HttpLine
-
-    return HttpLine(settings.queue, credentials_of(settings, os.environ), gate, settings.ca, limits)
-
-
 def credentials_of(settings: Settings, environment: Mapping[str, str]) -> Credentials:
     """What the settings name, else what Harvester or the site put into the environment, else what `pilot login` got.
 
@@ -99,17 +96,18 @@ def credentials_of(settings: Settings, environment: Mapping[str, str]) -> Creden
     proxy = settings.proxy_file or environment.get("X509_USER_PROXY", "")
     if proxy:
         return ProxyFile(Path(proxy))
-    kept = _kept_token(settings.queue, environment)
-    if kept.is_file():
+    host = urlsplit(settings.queue).hostname or ""
+    kept = next((each / host for each in _kept_tokens(environment) if host and (each / host).is_file()), None)
+    if kept is not None:
         return TokenFile(kept)
-    usual = Path(f"/tmp/x509up_u{os.getuid()}")  # noqa: S108  where every grid tool puts it; its owner is checked
-    return ProxyFile(usual) if usual.is_file() else NoCredential()
+    return ProxyFile(USUAL_PROXY) if USUAL_PROXY.is_file() else NoCredential()
 
 
 def secret_files(settings: Settings) -> tuple[Path, ...]:
     """What no job may read through the pilot."""
-    named = (settings.token_file, settings.proxy_file, settings.token_key_file, _panda(os.environ, "TOKEN"))
-    return (*(Path(each) for each in named if each), _kept_token("", os.environ).parent)
+    named = (settings.token_file, settings.proxy_file, settings.token_key_file, os.environ.get("X509_USER_PROXY", ""))
+    given = (*named, _panda(os.environ, "TOKEN"), _panda(os.environ, "TOKEN_KEY"))
+    return (*(Path(each) for each in given if each), USUAL_PROXY, *_kept_tokens(os.environ))
 
 
 def _server(settings: Settings, line: "HttpLine", own: bool) -> Server:
@@ -121,19 +119,29 @@ def _server(settings: Settings, line: "HttpLine", own: bool) -> Server:
     raise Final(Code.SERVER_REFUSED, f"queue {settings.queue}: plain PanDA")
 
 
+def _renew_with(settings: Settings, credentials: Credentials, line: "HttpLine") -> None:
+    """PanDA's server renews a token for whoever has the key to it."""
+    from pilot.adapters.credentials_token import TokenFile
+    from pilot.adapters.server_renewal import Renewal
+
+    key = settings.token_key_file or _panda(os.environ, "TOKEN_KEY")
+    if key and isinstance(credentials, TokenFile):
+        credentials.renew_with(Renewal(line, Path(key)))
+
+
 def _panda(environment: Mapping[str, str], what: str) -> str:
     """`PANDA_AUTH_TOKEN` and its like; a token's name is looked for in `..._DIR`, which PanDA cuts at its last /."""
     names = [f"{prefix}_AUTH_{what}" for prefix in ("OIDC", "PANDA")]
     found = next((environment[each] for each in names if environment.get(each)), "")
     folder = environment.get("PANDA_AUTH_DIR") or environment.get("OIDC_AUTH_DIR") or ""
-    if what != "TOKEN" or not found or found.startswith("/") or not folder:
+    if what == "ORIGIN" or not found or found.startswith("/") or not folder:
         return found
     return str(Path(folder.rpartition("/")[0], found))
 
 
-def _kept_token(url: str, environment: Mapping[str, str]) -> Path:
-    """Where `pilot login` keeps the token for that server."""
-    from urllib.parse import urlsplit
-
-    state = environment.get("XDG_STATE_HOME") or str(home() / ".local/state")
-    return Path(state) / "pilot" / "tokens" / (urlsplit(url).hostname or "none")
+def _kept_tokens(environment: Mapping[str, str]) -> Iterator[Path]:
+    """The folder where `pilot login` keeps tokens, by host; a batch slot may have no home."""
+    if environment.get("XDG_STATE_HOME"):
+        yield Path(environment["XDG_STATE_HOME"], "pilot/tokens")
+    elif environment.get("HOME"):
+        yield Path(environment["HOME"], ".local/state/pilot/tokens")
