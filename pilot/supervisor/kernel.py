@@ -1,11 +1,10 @@
-"""The two wishes to the kernel for which Python has no word of its own."""
+"""The wish to the kernel for which Python has no word of its own."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -21,8 +20,3 @@ def _ask(option: int, value: int) -> None:
 def adopt_orphans() -> None:
     """Makes every orphan below this process its child, double-forked daemons in sessions of their own too."""
     _ask(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def die_with_parent(number: int) -> None:
-    """Has this process signalled when its parent ends (lost where a user namespace is entered: a second net only)."""
-    _ask(_PR_SET_PDEATHSIG, number)

@@ -1,4 +1,4 @@
-"""Becomes the payload: what happens between fork and exec."""
+"""Starts the payload: what its process is given, and what is written of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from pilot.supervisor import kernel, procs, record
+from pilot.supervisor import procs
 from pilot.supervisor.lean import signal
 
 TYPE_CHECKING = False
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 class Origin:
     """Who starts the payload, as its record names them."""
 
-    __slots__ = ("boot_id", "directory", "shim", "shim_since", "supervisor")
+    __slots__ = ("boot_id", "directory", "nothing", "shim", "shim_since", "supervisor")
 
     def __init__(self, boot_id: str, supervisor: int) -> None:
         self.directory = -1
         self.boot_id = boot_id
         self.supervisor = supervisor
+        self.nothing = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)  # every payload's input
         self.shim = os.getpid()
         self.shim_since = procs.look(self.shim).started
 
@@ -60,13 +61,6 @@ def settle_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def reset_signals() -> None:
-    """Every signal back to its default, none blocked: ignored ones would outlive the exec."""
-    for number in IGNORED:
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
 def report_bug() -> None:
     """Writes the exception in flight, if any, to the supervisor's log: `os._exit` would swallow it."""
     kind, value, trace = sys.exc_info()
@@ -75,39 +69,14 @@ def report_bug() -> None:
         sys.stderr.flush()
 
 
-def payload(order: Order, origin: Origin, streams: tuple[int, int], status: int) -> None:
-    """Runs in the forked child and never returns; what prevents the exec goes to `status` as `errno text`."""
-    try:
-        _become(order, origin, streams)
-    except (OSError, ValueError) as error:
-        number = error.errno if isinstance(error, OSError) and error.errno else errno.EINVAL
-        os.write(status, f"{number} {_explain(order, error)}".encode("utf-8", "replace"))
-    finally:
-        report_bug()
-        os._exit(127)
+def announcement(order: Order, origin: Origin) -> Message:
+    """The record of the start, but for the process itself.
 
-
-def _become(order: Order, origin: Origin, streams: tuple[int, int]) -> None:
-    os.setsid()
-    reset_signals()
-    kernel.die_with_parent(signal.SIGKILL)
-    if os.getppid() != origin.shim:
-        os._exit(127)  # the shim died before the wish above was heard
-    # The record comes before the exec: a pilot that has lost supervisor and shim can still find the session.
-    record.write(origin.directory, record.STARTED, _record(order, origin))
-    os.chdir(order.cwd)
-    stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    for fd, source in enumerate((stdin, *streams)):
-        os.dup2(source, fd)  # inheritable; every other descriptor of this process closes on exec
-    _exec(order)
-
-
-def _record(order: Order, origin: Origin) -> Message:
+    It is written before the payload starts, with the mark that the payload will bear: a pilot that has lost supervisor
+    and shim can find what was begun, whenever they died.
+    """
     return {
         "id": order.payload,
-        "pid": os.getpid(),
-        "session": os.getpid(),
-        "start_time": procs.look(os.getpid()).started,
         "boot_id": origin.boot_id,
         "shim_pid": origin.shim,
         "shim_start_time": origin.shim_since,
@@ -118,15 +87,29 @@ def _record(order: Order, origin: Origin) -> Message:
     }
 
 
-def _exec(order: Order) -> None:
-    """Executes argv, looked up in the payload's own PATH where it names no directory."""
+def payload(order: Order, origin: Origin, streams: tuple[int, int]) -> int:
+    """Starts the payload as the leader of a session of its own; its number. OSError says what prevents the exec.
+
+    By posix_spawn, which shares the memory up to the exec: a fork would copy page after page for each payload.
+    """
+    os.chdir(order.cwd)
+    try:
+        return _spawn(order, [(os.POSIX_SPAWN_DUP2, fd, at) for at, fd in enumerate((origin.nothing, *streams))])
+    finally:
+        os.chdir("/")
+
+
+def _spawn(order: Order, actions: list[tuple[int, int, int]]) -> int:
+    """Executes argv, looked up in the payload's own PATH where it names no directory; other descriptors close."""
     program = order.argv[0]
     places = [""] if "/" in program else order.env.get("PATH", "/usr/bin:/bin").split(":")
     denied: OSError | None = None
     for place in places:
         path = os.path.join(place, program)
         try:
-            os.execve(path, order.argv, order.env)  # noqa: S606 -- no shell is the point
+            return os.posix_spawn(  # ignored signals would outlive the exec
+                path, order.argv, order.env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=IGNORED
+            )
         except (FileNotFoundError, NotADirectoryError):
             continue
         except PermissionError as error:
@@ -135,9 +118,3 @@ def _exec(order: Order) -> None:
     if denied is not None:
         raise denied
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
-
-
-def _explain(order: Order, error: OSError | ValueError) -> str:
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    where = error.filename if isinstance(error, OSError) and error.filename else order.argv[0]
-    return f"cannot start {where}: {reason}"

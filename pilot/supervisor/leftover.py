@@ -63,7 +63,8 @@ def _left(started: Message) -> list[procs.Process]:
     everybody = [p for p in procs.table() if p.state not in "ZX" and p.pid != os.getpid()]
     pid, since = _number(started, "pid"), _number(started, "start_time")
     stranger = any(p.pid == pid and p.started != since for p in everybody)
-    session = [p for p in everybody if p.session == pid and p.started >= since and not stranger]
+    # Number 0: its shim died in the moment of the fork; then the mark alone tells.
+    session = [p for p in everybody if p.session == pid != 0 and p.started >= since and not stranger]
     known = {p.pid for p in session}
     return session + [p for p in everybody if p.pid not in known and p.started >= since and _marked(p, started)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pilot.supervisor.lean import dumps, loads
+from pilot.supervisor.lean import Quietly, dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,30 @@ def write(directory: int, name: str, message: Message) -> None:
     finally:
         os.close(fd)
     os.rename(part, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+# Room for the main process's number and start time, which are known only once it has been forked.
+_BLANKS = '{"pid":%12d,"session":%12d,"start_time":%20d,'
+
+
+def announce(directory: int, message: Message) -> int:
+    """Writes the record of a start whose process is yet to come, number 0; gives the descriptor for `fill_in`."""
+    part = f".{STARTED}.part"
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    try:
+        os.write(fd, (_BLANKS % (0, 0, 0) + dumps(message)[1:] + "\n").encode("ascii"))
+        os.rename(part, STARTED, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def fill_in(fd: int, pid: int, since: int) -> None:
+    """Puts the process into its record, which then has nothing more to come."""
+    with Quietly(OSError):  # a disk that refuses even what needs no room: the payload's mark still tells it
+        os.pwrite(fd, (_BLANKS % (pid, pid, since)).encode("ascii"), 0)
+    os.close(fd)
 
 
 def read(directory: str, name: str) -> Message:

@@ -13,6 +13,7 @@ import time
 
 from pilot.supervisor import kernel, launch, record, sweep
 from pilot.supervisor.account import Account
+from pilot.supervisor.guard import Guard
 from pilot.supervisor.lean import Quietly, signal
 from pilot.supervisor.order import Order
 from pilot.supervisor.procs import look
@@ -34,12 +35,12 @@ def serve(link: Link, boot_id: str) -> None:
     code = 1
     try:
         gc.disable()
-        origin = launch.Origin(boot_id, os.getppid())
+        supervisor = os.getppid()
         os.setsid()
         _close_all_but(link.fileno())
         kernel.adopt_orphans()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # for the payloads, which inherit it
-        _serve_all(link, origin)
+        _serve_all(link, launch.Origin(boot_id, supervisor))
         code = 0
     finally:
         launch.report_bug()
@@ -81,11 +82,14 @@ def _next(link: Link) -> list[Message]:
 def _run(order: Order, link: Link, origin: launch.Origin, stay: tuple[int, bool], early: list[Message]) -> bool:
     """One payload, to its end; whether this shim can be given another."""
     wake, wanted = stay
+    directory = -1
     try:
         directory = os.open(order.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         shim = Shim(order, link, origin.at(directory), wake, wanted)
     except OSError as error:
-        text = f"cannot start: {error.filename or order.directory}: {error.strerror}"
+        with Quietly(OSError):
+            os.unlink(record.STARTED, dir_fd=directory)
+        text = f"cannot start {error.filename or order.argv[0]}: {error.strerror}"
         link.send(failed(order.payload, error.errno or 0, text))
         return False
     shim.run(early)
@@ -99,7 +103,7 @@ def failed(payload: str, number: int, message: str) -> Message:
 
 
 class Shim:
-    """One payload, from fork to record."""
+    """One payload, from start to record."""
 
     __slots__ = (
         "account",
@@ -107,14 +111,13 @@ class Shim:
         "directory",
         "ended",
         "free",
+        "guard",
         "handlers",
         "killed",
         "link",
         "main",
         "order",
         "poll",
-        "refusal",
-        "status",
         "stopped_by",
         "streams",
         "wake",
@@ -130,14 +133,14 @@ class Shim:
         self.streams = Streams(order, self.watch, self.unwatch)
         self.killed = self.ended = self.free = False
         self.wanted = wanted  # whether this shim stays for another payload
-        self.refusal = b""
         self.stopped_by = ""
         self.deadline = _FOREVER
         self.wake = wake
         self.watch(wake, self._child_news)
         self.watch(link.fileno(), self._heed)
         self.account = Account()
-        self.main = self._fork(origin)
+        self.main = self._start(origin)
+        self.guard = Guard()
 
     def watch(self, fd: int, handler: Callable[[], None]) -> None:
         """Has `handler` called whenever `fd` can be read."""
@@ -150,45 +153,26 @@ class Shim:
         self.poll.unregister(fd)
         os.close(fd)
 
-    def _fork(self, origin: launch.Origin) -> int:
-        self.status, status_end = os.pipe2(os.O_CLOEXEC)
-        # Blocked across the fork, a TERM that comes before the child has its default handlers back is kept for it.
-        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
-        pid = os.fork()
-        if pid == 0:
-            launch.payload(self.order, origin, self.streams.far_ends, status_end)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.close(status_end)
+    def _start(self, origin: launch.Origin) -> int:
+        announced = record.announce(self.directory, launch.announcement(self.order, origin))
+        pid = launch.payload(self.order, origin, self.streams.far_ends)
+        since = look(pid).started
+        record.fill_in(announced, pid, since)
         self.streams.close_far_ends()
-        self.watch(self.status, self._exec_news)
+        self.link.send({"event": "started", "id": self.order.payload, "pid": pid, "session": pid, "start_time": since})
         return pid
 
     def run(self, early: list[Message]) -> None:
         """Serves the payload until it has ended and nothing of it is left; `early` was said before it began."""
         self._obey(early)
         while not self.ended:
-            pause_s = self.deadline - time.monotonic()
+            pause_s = min(self.deadline, self.guard.due_s) - time.monotonic()
             if pause_s <= 0:
                 self._time_is_up()
                 continue
             for fd, _ in self.poll.poll(None if pause_s == _FOREVER else pause_s * 1000 + 1):
                 if fd in self.handlers and not self.ended:
                     self.handlers[fd]()
-
-    def _exec_news(self) -> None:
-        """The status pipe ended: at once empty if the exec went well, else with the reason."""
-        self.refusal = os.read(self.status, 4096)
-        self.unwatch(self.status)
-        if not self.refusal:
-            self.link.send(
-                {
-                    "event": "started",
-                    "id": self.order.payload,
-                    "pid": self.main,
-                    "session": self.main,
-                    "start_time": look(self.main).started,
-                }
-            )
 
     def _child_news(self) -> None:
         with Quietly(BlockingIOError):
@@ -230,14 +214,13 @@ class Shim:
 
     def _signal(self, number: int) -> None:
         """To the payload's group or main process, which has not been reaped: the number is still its own."""
-        try:
+        with Quietly(PermissionError):  # it runs as another user now; the sweep will tell
             (os.killpg if self.order.group or number == signal.SIGKILL else os.kill)(self.main, number)
-        except ProcessLookupError:
-            os.kill(self.main, number)  # so early that it leads no group yet
-        except PermissionError:
-            return  # it runs as another user now; the sweep will tell
 
     def _time_is_up(self) -> None:
+        if self.guard.due_s <= self.deadline:
+            self.guard.post(self.main)
+            return
         if self.killed:
             self._finish(reaped=False)
             return
@@ -248,25 +231,15 @@ class Shim:
     def _finish(self, reaped: bool = True) -> None:
         """Sweeps, drains what is there, records; a daemon that still holds a pipe delays nothing."""
         self.ended = True
+        self.guard.relieve()
         self._signal(signal.SIGKILL)
-        if reaped and self.status in self.handlers:
-            self._exec_news()  # before the reaping: `started` is told before `exited`, and looks at the process
         if reaped:
             self.account.close(self.main)
         gone = reaped and sweep.until_gone(sweep.wait_on(self.wake), self.account.reap_ended)
         self.streams.finish()
         self.free = gone and self.wanted and not self.link.closed
-        if self.refusal:
-            self._refused()
-            return
         outcome = {"gone": gone, "stopped_by": self.stopped_by}
         result = self.account.record() | self.streams.record() | outcome
         with Quietly(OSError):  # a full disk: the supervisor still gets the record
             record.write(self.directory, record.EXIT, result)
         self.link.send({"event": "exited", "id": self.order.payload, "record": result, "free": self.free})
-
-    def _refused(self) -> None:
-        number, _, text = self.refusal.decode("utf-8", "replace").partition(" ")
-        with Quietly(FileNotFoundError):
-            os.unlink(record.STARTED, dir_fd=self.directory)
-        self.link.send(failed(self.order.payload, int(number), text) | {"free": self.free})

@@ -174,19 +174,43 @@ def test_the_shims_death_leaves_its_payload_to_the_supervisor(rig: Rig) -> None:
 
 @pytest.mark.parametrize("detached", [False, True])
 def test_all_keepers_die_and_the_next_pilot_sweeps(rig: Rig, detached: bool) -> None:
-    """Only a process that lost its parent death signal, as Apptainer's do, is left; by session, or by its mark."""
+    """What is left is found by its session, or by its mark."""
+    all_keepers_die(rig, "os.setsid()" if detached else "pass")
+    until(lambda: len(rig.ours()) == 2)
+    assert leftover.sweep(str(rig.root / "a")) is True
+    assert rig.ours() == []
+
+
+@pytest.mark.parametrize("detached", [False, True])
+def test_all_keepers_die_and_nobody_comes(rig: Rig, detached: bool) -> None:
+    """A payload that has run for a second has a guard, which ends its process group with its shim."""
+    all_keepers_die(rig, "os.setsid()" if detached else "pass", after_s=1.5)
+    until(lambda: len(rig.ours()) == detached)
+    assert leftover.sweep(str(rig.root / "a")) is True
+    assert rig.ours() == []
+
+
+def test_a_start_that_was_only_announced_is_found_by_its_mark(rig: Rig) -> None:
+    """The shim died between the start and the noting of the process."""
+    all_keepers_die(rig, "pass")
+    record = written(rig, file="started.json")
+    record |= {"pid": 0, "session": 0, "start_time": 0}
+    rig.file("a", "started.json").write_text(json.dumps(record))
+    assert leftover.sweep(str(rig.root / "a")) is True
+    assert rig.ours() == []
+
+
+def all_keepers_die(rig: Rig, flight: str, after_s: float = 0.0) -> None:
     client = rig.launch()
-    flight = "os.setsid()" if detached else "pass"
     client.start(rig.python("a", AWAY.replace("os.setsid()", flight)))
     ready(rig)
+    time.sleep(after_s)
     started = written(rig, file="started.json")
     for pid in (client.pid, started["shim_pid"]):
         os.kill(pid, signal.SIGSTOP)  # so that neither sees the other's end
     os.kill(client.pid, signal.SIGKILL)
     os.kill(started["shim_pid"], signal.SIGKILL)
-    until(lambda: len(rig.ours()) == 1)
-    assert leftover.sweep(str(rig.root / "a")) is True
-    assert rig.ours() == []
+    until(lambda: not alive(client.pid) and not alive(started["shim_pid"]))
 
 
 def test_leftover_spares_a_stranger_with_the_same_number(rig: Rig) -> None:
