@@ -13,6 +13,10 @@ class Line(Protocol):
     credential, is a PortError.
     """
 
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, for error texts."""
+
     def call(self, method: str, path: str, arguments: Mapping[str, object]) -> Reply:
         """One request, GET (arguments in the query) or POST (a JSON body); `path` starts with /api/v1/."""
 

@@ -1,0 +1,155 @@
+"""A pilot's offer as PanDA's questions for work: `acquire_jobs`, and the maps of worker nodes and their GPUs.
+
+Every argument has exactly the type that the server checks for: it refuses a whole number where it wants a fraction.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pilot.model.capability import Accelerator, Capabilities, Offer
+from pilot.wire.envelope import Reply, WireError, shown
+from pilot.wire.reading import Record, records
+from pilot.wire.site import Site
+from pilot.wire.status import check_status
+
+MIB = 1 << 20
+GB = 10**9
+_LONGEST_ID = 19  # digits: what a signed 64-bit number may take
+NO_JOBS = "No jobs in PanDA"  # the only sign by which the server tells an empty queue from a failure
+DRIVER = "GPUs_DriverVersion"  # HTCondor's name of the CUDA version that a driver brings
+
+# NVIDIA's compute capabilities, which the driver tells, by the generations as PanDA spells them.
+_GENERATIONS = (
+    (12, 0, "Blackwell"),
+    (10, 0, "Blackwell"),
+    (9, 0, "Hopper"),
+    (8, 9, "Ada Lovelace"),
+    (8, 0, "Ampere"),
+    (7, 5, "Turing"),
+    (7, 0, "Volta"),
+    (6, 0, "Pascal"),
+)
+
+Arguments = dict[str, object]
+
+
+def acquire(site: Site, offer: Offer, count: int, with_hardware: bool = True) -> Arguments:
+    """What is asked for `count` jobs that are to run beside one another on that offer."""
+    asked: Arguments = {
+        "site_name": site.resource,
+        "computing_element": site.queue,
+        "prod_source_label": site.label,
+        "node": site.node,
+        "memory": offer.memory_bytes // MIB // count,
+        "disk_space": offer.scratch_bytes // MIB // count,
+        "n_jobs": count,
+    }
+    wishes = {"resource_type": site.resource_type, "job_type": site.job_type, "scheduler_id": site.scheduler}
+    asked |= {name: value for name, value in wishes.items() if value}
+    if offer.seconds:
+        asked["remaining_time"] = int(offer.seconds)
+    if site.harvester and site.worker is not None:
+        asked |= {"harvester_id": site.harvester, "worker_id": site.worker}
+    if with_hardware:
+        asked["target_architecture"] = {"gpus": gpu_list(site, offer)}
+    return asked
+
+
+def refuses_hardware(reply: Reply) -> bool:
+    """Whether the server is too old to be told about the node's hardware."""
+    return not reply.success and "target_architecture" in reply.message and "rgument" in reply.message
+
+
+def jobs_in(reply: Reply) -> Sequence[Record]:
+    """The job definitions of an `acquire_jobs` reply; raises WireError for one that is none."""
+    if not reply.success and reply.message.strip() == NO_JOBS:
+        return ()
+    data = check_status(reply)
+    if "PandaID" in data:  # one job, as servers before the lists answered
+        return (data,)
+    return records(data.get("jobs"), "jobs")
+
+
+# --- worker node maps ------------------------------------------------------------------------------------------------
+
+
+def node_map(site: Site, node: Capabilities) -> Arguments:
+    """The node, as `update_worker_node` takes it."""
+    return {
+        "site": site.site,
+        "panda_queue": site.queue,
+        "host_name": site.node,
+        "cpu_model": node.cpu_model or "unknown",
+        "n_logical_cpus": node.node.cpus,
+        "cpu_architecture": node.node.arch,
+        "cpu_architecture_level": node.node.microarch[:20],
+        "total_memory": node.node.memory_bytes // MIB,
+        "total_local_disk": node.node.scratch_bytes // GB,
+    }
+
+
+def gpu_maps(site: Site, offer: Offer) -> list[Arguments]:
+    """The node's GPUs, one row for each kind, as `update_worker_node_gpu` takes them."""
+    return [{name: value for name, value in each.items() if value != ""} for each in gpu_list(site, offer)]
+
+
+def gpu_list(site: Site, offer: Offer) -> list[Arguments]:
+    """The healthy GPUs by kind; host and site as in the node's own row, for PanDA joins the two."""
+    healthy = [replace(each, uuid="", mig="") for each in offer.devices if each.health == "ok"]
+    version = str(dict(offer.attributes).get(DRIVER, ""))
+    return [_gpu(each, count, site, version) for each, count in Counter(healthy).items()]
+
+
+def _gpu(device: Accelerator, count: int, site: Site, version: str) -> Arguments:
+    nvidia = device.vendor.lower() == "nvidia"
+    found: Arguments = {
+        "site": site.site,
+        "host_name": site.node,
+        "vendor": "NVIDIA" if nvidia else device.vendor,
+        "model": device.model,
+        "count": count,
+        "vram": device.memory_bytes // MIB,
+        "architecture": generation(device.capability) if nvidia else "",
+        "framework": "CUDA" if nvidia else "",
+        "framework_version": version if nvidia else "",
+    }
+    return found
+
+
+def generation(capability: str) -> str:
+    """The name of an NVIDIA generation from its compute capability; "" where it has none that PanDA knows."""
+    found = re.fullmatch(r"(\d{1,3})\.(\d{1,3})", capability)
+    if found is None:
+        return ""
+    version = (int(found[1]), int(found[2]))
+    return next((name for major, minor, name in _GENERATIONS if version >= (major, minor)), "")
+
+
+# --- what is left of an attempt --------------------------------------------------------------------------------------
+
+
+def statuses(reply: Reply) -> dict[str, tuple[str, int]]:
+    """Status and attempt of each job in a `get_job_status` reply."""
+    if not reply.success:
+        raise WireError(f"get_job_status: {shown(reply.message)}")
+    found: dict[str, tuple[str, int]] = {}
+    for each in records(reply.data, "get_job_status"):
+        job, status, attempt = each.get("job_id"), each.get("status"), each.get("attempt_number")
+        if isinstance(job, bool) or not isinstance(job, int) or not isinstance(status, str):
+            raise WireError(f"get_job_status: {shown(job)} is no job with a status")
+        found[str(job)] = (status, attempt if isinstance(attempt, int) else -1)
+    return found
+
+
+def is_id(job_id: str) -> bool:
+    """Whether a PanDA server can have given a job of that id."""
+    return job_id.isascii() and job_id.isdigit() and len(job_id) < _LONGEST_ID
+
+
+def id_of(job_id: str) -> int:
+    """A job's id as the server wants it."""
+    if not is_id(job_id):
+        raise WireError(f"{shown(job_id)} is no id of a PanDA job")
+    return int(job_id)

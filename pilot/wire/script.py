@@ -1,0 +1,89 @@
+"""The shell scripts in which a translated transform runs inside the job's own container.
+
+What PanDA's scripts do with Python outside is done here with `sh`, `tar`, `mv` and `ln`, which images have. Every
+foreign word is quoted; patterns are checked, for they must stay bare.
+"""
+
+import re
+from collections.abc import Iterable
+from shlex import quote
+
+from pilot.model.files import Input
+from pilot.wire.envelope import WireError, shown
+
+ARGUMENT_BYTES = 131_071  # Linux takes no longer argument
+NO_SANDBOX = 66  # the exit code where the sandbox cannot be unpacked: an input that is no good
+_PATTERN = re.compile(r"[A-Za-z0-9._+=@:~/*?\[\]-]{1,1024}")
+_WILD = re.compile(r"[*?\[]")
+
+# What a job's working directory holds for the contract with the payload: nothing of the job's may take these names.
+RESERVED = frozenset({"contract.json", "inputs.json", "events.jsonl", "result.json", "control", "checkpoint", ".pilot"})
+
+
+def shell(lines: Iterable[str]) -> tuple[str, ...]:
+    """The command that runs those lines."""
+    text = "\n".join(lines)
+    if len(text.encode("utf-8", "surrogatepass")) > ARGUMENT_BYTES or "\0" in text:
+        raise WireError(f"jobPars: the command is longer than the {ARGUMENT_BYTES} bytes that Linux passes on")
+    return ("/bin/sh", "-c", text)
+
+
+def unpack(archive: str) -> list[str]:
+    """Unpacks the sandbox, which stands in `$top`, into the current directory."""
+    failed = f"echo 'pilot: the sandbox {archive} cannot be unpacked' >&2; exit {NO_SANDBOX}"
+    return [f'tar xzmf "$top"/{quote(archive)} || {{ {failed}; }}'] if archive else []
+
+
+def enter(folder: str) -> list[str]:
+    """Changes into that folder below the present one, made where it is missing."""
+    path = inner_path(folder, "-r")
+    return [f"mkdir -p {quote(path)} && cd {quote(path)} || exit {NO_SANDBOX}"] if path != "." else []
+
+
+def link(names: Iterable[str]) -> list[str]:
+    """Makes the staged inputs visible in the current directory."""
+    return [f'[ -e {quote(each)} ] || ln -s "$top"/{quote(each)} {quote(each)}' for each in names]
+
+
+def write(name: str, text: str) -> list[str]:
+    """Writes a small file into the current directory."""
+    path = inner_path(name, "--writeInputToTxt")
+    return [f"printf '%s' {quote(text)} > {quote(path)}"]
+
+
+def collect(outputs: dict[str, str], deep: bool = False) -> list[str]:
+    """Moves or packs what the payload wrote to the names under which PanDA knows it; `deep` looks into folders too."""
+    return [each for old, new in outputs.items() for each in _collect_one(old, new, deep)]
+
+
+def _collect_one(old: str, new: str, deep: bool) -> list[str]:
+    target = f'"$top"/{quote(new)}'
+    if not _PATTERN.fullmatch(old) or old.startswith(("-", "/")) or ".." in old.split("/"):
+        raise WireError(f"-o: the output {shown(old)} is no name and no pattern below the working directory")
+    if _WILD.search(old):
+        return [f"tar czf {target} {old}"]
+    found = f"[ -e {quote(old)} ] && {{ [ {quote(old)} -ef {target} ] || mv {quote(old)} {target}; }}"
+    if not deep or "/" in old:
+        return [found]
+    return [f"{found} || find . -type f -name {quote(old)} -exec mv {{}} {target} ';'"]
+
+
+def inner_path(said: str, where: str) -> str:
+    """A path below the working directory."""
+    parts = [each for each in said.split("/") if each not in ("", ".")]
+    if said.startswith(("/", "-")) or ".." in parts or "\0" in said:
+        raise WireError(f"{where}: {shown(said)} is no path below the working directory")
+    if parts and parts[0] in RESERVED:
+        raise WireError(f"{where}: {shown(said)} is taken by the contract with the payload")
+    return "/".join(parts) or "."
+
+
+def sandbox_input(source: str, archive: str) -> Input:
+    """The user's own files, as the server's cache holds them."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,250}", archive):
+        raise WireError(f"-a: {shown(archive)} is no name of a sandbox")
+    if not re.fullmatch(r"https://[A-Za-z0-9.\-]+(:[0-9]{1,5})?/?|https://\[[0-9a-fA-F:]+\](:[0-9]{1,5})?/?", source):
+        raise WireError(
+            f"--sourceURL: {shown(source)}: a sandbox is fetched over https only, written https://HOST:PORT"
+        )
+    return Input(f"{source.rstrip('/')}/cache/{archive}", archive)

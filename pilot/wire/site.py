@@ -1,0 +1,45 @@
+"""What this pilot is to a PanDA server: its queue there, its names, and where its site keeps files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pilot.wire.places import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One PanDA queue as its pilots see it.
+
+    `queue` is the PanDA queue, `resource` its panda_resource (what jobs are brokered to), `site` the site's own name.
+    `node` is the one host name under which this node is known everywhere, `label` the kind of jobs asked for.
+    `scheduler`, `harvester` and `worker` are there where Harvester started this pilot. `batch` is the batch job,
+    `version` and `log_url` go into the pilot id. `lease_seconds` is how long the server waits for a heartbeat, `image`
+    what jobs run in that name none, `output` the endpoint of outputs that name none.
+    """
+
+    queue: str
+    resource: str
+    site: str
+    node: str
+    label: str = "user"
+    resource_type: str = ""
+    job_type: str = ""
+    scheduler: str = ""
+    harvester: str = ""
+    worker: int | None = None
+    batch: str = ""
+    batch_kind: str = ""
+    version: str = ""
+    cpu_model: str = ""
+    cpu_level: str = ""
+    log_url: str = ""
+    lease_seconds: float = 7200.0
+    image: str = ""
+    output: str = ""
+    network: str = "outbound"
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+
+    @property
+    def pilot_id(self) -> str:
+        """PanDA's pilot id: where the log is, the batch system, and which pilot of which version this is."""
+        return f"{self.log_url or 'unknown'}|{self.batch_kind or 'unknown'}|ml-grid-pilot|{self.version}"[:200]
