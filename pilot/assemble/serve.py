@@ -13,9 +13,12 @@ from pilot.ports import Final
 from pilot.queue.service import certificates, listening, signing
 from pilot.queue.service.app import build_app
 from pilot.queue.service.call import Role
+from pilot.queue.service.face import Face, Login, Shown
 from pilot.queue.service.identity import Doorkeeper
 from pilot.queue.service.issuer import IssuerTokens, Trust
 from pilot.queue.service.keys import KeyFolder, own_tokens, secret, set_up, write_token
+from pilot.queue.service.meter import Meter
+from pilot.queue.service.metered import Metered
 from pilot.queue.service.running import Running, Wiring, make_room
 from pilot.queue.service.state import Service, Setting
 from pilot.queue.service.storage_tokens import StorageKey
@@ -56,6 +59,8 @@ class Serving:
     plain: bool = False
     issuer: Issuer | None = None
     storage: StorageAt | None = None
+    open_board: bool = False
+    login_client: str = "ml-grid-pilot"
 
 
 def default_keys(url: str) -> Path:
@@ -85,13 +90,26 @@ def serve(serving: Serving, level: str, say: Callable[[str], None]) -> int:
     if serving.plain and not place.is_loopback:
         raise Final(Code.SERVER_REFUSED, f"--insecure-loopback: {serving.listen} can be reached from outside")
     door, tls = _door(serving), _tls(serving)
-    service = Service(Setting(queue_path(serving.url), matcher(), door, storage=_storage(serving.storage)))
+    service, face = _service(serving, door)
     sockets = listening.open_sockets(place)
     make_room()
     wiring = Wiring(service.drain, lambda: _reload(serving, door, tls), lambda: say(_where(serving, sockets)))
-    running = Running(build_app(service), tls, wiring)
+    running = Running(build_app(service, face=face), tls, wiring)
     running.run(sockets)
     return running.ended_by
+
+
+def _service(serving: Serving, door: Doorkeeper | None) -> tuple[Service, Face]:
+    """The service and its face, with one meter for both."""
+    meter = Meter()
+    path, storage = queue_path(serving.url), _storage(serving.storage)
+    setting = Setting(
+        path, matcher(), door, storage=storage, numbers=meter, watched=lambda server: Metered(server, meter)
+    )
+    issuer = serving.issuer
+    login = Login(issuer.url, serving.login_client, audience=issuer.audience) if issuer else Login()
+    service = Service(setting)
+    return service, Face(service, meter, Shown(serving.open_board, login))
 
 
 def _door(serving: Serving) -> Doorkeeper | None:

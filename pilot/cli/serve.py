@@ -33,11 +33,13 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 60.0, 3650 * 86400.0
 @click.option("--tls-cert", type=FILE, metavar="FILE", help="A certificate in place of the one that --setup made.")
 @click.option("--tls-key", type=FILE, metavar="FILE", help="Its key.")
 @click.option("--insecure-loopback", is_flag=True, help="Plain http, no tokens: for this machine alone.")
+@click.option("--open-board", is_flag=True, help="The web page and /metrics need no token: all may see all jobs.")
 @click.option("--issuer", metavar="URL", help="Accept the tokens of this OIDC issuer too.")
 @click.option("--audience", metavar="TEXT", help="The audience that its tokens must name.")
 @click.option("--group", "groups", multiple=True, metavar="ROLE=GROUP", help="Which of its groups has which role.")
 @click.option("--user-claim", default="sub", show_default=True, help="Which claim of its tokens names the user.")
 @click.option("--issuer-ca", type=FILE, metavar="FILE", help="The authority of its certificate.")
+@click.option("--login-client", metavar="ID", default="ml-grid-pilot", help="As whom `pilot login` asks the issuer.")
 @click.option("--storage-key", type=FILE, metavar="FILE", help="Mint storage tokens for each attempt with this key.")
 @click.option("--storage-issuer", metavar="URL", help="Who the storage believes has minted them.")
 @click.option("--storage-audience", metavar="TEXT", default="https://wlcg.cern.ch/jwt/v1/any", show_default=True)
@@ -89,6 +91,8 @@ def _serving(url: str, keys: Path, flags: dict[str, object]) -> "Serving":
         plain=bool(flags["insecure_loopback"]),
         issuer=_issuer(flags),
         storage=_storage(flags),
+        open_board=bool(flags["open_board"]),
+        login_client=str(flags["login_client"]),
     )
 
 
