@@ -6,6 +6,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADER_BYTES = 64 << 10  # a token of 16 KiB fits; headers without end do not
+PARTING_SECONDS = 0.3  # for the last octets; a client that does not answer TLS's good-bye must not hold up our end
 HEADER_SECONDS = 15.0  # from the first octet of a request, or from the connection, to the end of its headers
 
 
@@ -16,6 +17,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._header_bytes = 0
         self._patience: asyncio.TimerHandle | None = None
+        self._ending = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The client has so long to ask something."""
@@ -45,6 +47,26 @@ class LimitedProtocol(HttpToolsProtocol):
         """The headers are here in time."""
         self._headers_are_here()
         super().on_headers_complete()
+
+    def shutdown(self) -> None:
+        """The service ends: what is answered is parted from."""
+        self._ending = True
+        super().shutdown()
+        if self.transport.is_closing():
+            self._part()
+
+    def on_response_complete(self) -> None:
+        """An answer is out."""
+        super().on_response_complete()
+        if self._ending:
+            self._part()
+
+    def _part(self) -> None:
+        """Leaves once everything is sent."""
+        if self.transport.get_write_buffer_size():
+            self.loop.call_later(PARTING_SECONDS, self._part)
+        else:
+            self.loop.call_later(PARTING_SECONDS, self.transport.abort)
 
     def _wait_for_headers(self) -> None:
         self._header_bytes = 0
