@@ -169,11 +169,13 @@ def _label(db: Db, job: int) -> str:
     return f"{name} ({job_id})"
 
 
-def expire(db: Db, now: float) -> None:
-    """Takes back what was not renewed in time, and ends the waits that are over."""
-    for row in db.execute(OVERDUE, (now,)).fetchall():
+def expire(db: Db, now: float) -> int:
+    """Takes back what was not renewed in time, and ends the waits that are over; says how many leases ran out."""
+    overdue = db.execute(OVERDUE, (now,)).fetchall()
+    for row in overdue:
         _expire_one(db, _read(row), now)
     db.execute("UPDATE job SET not_before = NULL WHERE not_before <= ?", (now,))
+    return len(overdue)
 
 
 def _expire_one(db: Db, attempt: Attempt, now: float) -> None:

@@ -41,6 +41,7 @@ class LocalServer:
     def __init__(
         self, store: Store, matcher: Matcher, name: str = DEFAULT_QUEUE, wall: Callable[[], float] = time.time
     ) -> None:
+        self.expired = 0  # leases that ran out and were found so here
         self._store = store
         self._name = name
         self._wall = wall
@@ -146,7 +147,7 @@ class LocalServer:
 
     def _grant(self, db: Db, requests: Sequence[ClaimRequest], fits: Fits, now: float) -> list[Grant | None]:
         queue = read_settings(db, self._name)
-        fate.expire(db, now)
+        self.expired += fate.expire(db, now)
         answers = claim_all(Round(db, queue, now, fits if _gives(queue) else {}), requests)
         self._due = fate.next_due(db)
         return answers

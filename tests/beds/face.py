@@ -15,9 +15,10 @@ from pilot.adapters.matcher_classad import ClassAdMatcher
 from pilot.model.capability import Accelerator, Offer
 from pilot.model.faults import Code, fault
 from pilot.model.job import Grant, JobSpec, Verdict
+from pilot.model.plain import from_plain, to_plain
 from pilot.model.queue import QueueSettings, Submission
 from pilot.model.report import Report
-from pilot.ports import Beat, ClaimRequest
+from pilot.ports import Beat
 from pilot.queue.service.app import build_app
 from pilot.queue.service.call import Caller, Role
 from pilot.queue.service.face import Face, Login, Shown
@@ -40,6 +41,7 @@ class FaceBed:
     service: Service
     face: Face
     meter: Meter
+    pilot_token: str = ""
 
     def get(self, path: str, token: str = "", **query: str) -> requests.Response:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -53,15 +55,27 @@ class FaceBed:
     def add(self, *jobs: Submission, user: str = "ada") -> None:
         self.service.queue("default", Caller(user, Role.SUBMITTER, "test")).add(jobs)
 
+    def call(self, verb: str, **arguments: object) -> object:
+        """One of the pilots' calls, as they make it."""
+        body = {name: to_plain(value) for name, value in arguments.items()}
+        headers = {"Authorization": f"Bearer {self.pilot_token}"} if self.pilot_token else {}
+        reply = requests.post(f"{self.url}/api/v1/grid/{verb}", json=body, headers=headers, timeout=30)
+        assert reply.status_code == 200, reply.text
+        return reply.json()["data"]
+
     def claim(self, offer: Offer, *claims: str) -> list[Grant]:
-        answers = self.service.server("default").claim([ClaimRequest(each, offer) for each in claims])
-        return [each for each in answers if each]
+        answer = self.call("claim", offers=[offer], claims=[[each, 0] for each in claims])
+        assert isinstance(answer, dict)
+        return [from_plain(Grant, each) for each in answer["grants"] if each]
+
+    def beat(self, grant: Grant, phase: str, progress: str = "") -> None:
+        self.call("renew", beats=[Beat(grant.job_id, grant.attempt, phase, progress)])
 
     def end(self, grant: Grant, verdict: Verdict = Verdict.SUCCEEDED, code: Code | None = None, text: str = "") -> None:
         why = fault(code, text) if code else None
         when = "2026-11-20T12:00:00+00:00"
         report = Report(grant.job_id, grant.attempt, grant.spec.name, verdict, when, when, fault=why, pilot_id="gpu-07")
-        assert list(self.service.server("default").report([report])) == [True]
+        assert self.call("report", reports=[report]) == [True]
 
 
 OPEN = Shown(open_board=True)
@@ -124,7 +138,7 @@ def a_day(bed: FaceBed) -> None:
     for number, grant in enumerate(grants["gpu-07"][1:] + grants["gpu-08"][1:]):
         told = {"type": "progress", "epoch": number % 5, "step": 170 * (number + 1), "steps_total": 4000,
                 "metric": {"loss": 0.31 / (number + 1), "auc": 0.91}, "eta_s": 900 - 60 * number}  # fmt: skip
-        bed.service.server("default").renew([Beat(grant.job_id, grant.attempt, "running", json.dumps(told))])
+        bed.beat(grant, "running", json.dumps(told))
 
 
 LOGIN = Login("https://issuer.example.org", "pilot-cli")

@@ -6,15 +6,17 @@ from pilot.model.capability import Offer
 from pilot.model.files import CodePack
 from pilot.model.job import Grant
 from pilot.model.report import Report
-from pilot.ports import Beat, BeatReply, ClaimRequest, Registration, Server, Unclaim
+from pilot.ports import Beat, BeatReply, ClaimRequest, Registration, Unclaim
+from pilot.queue.local import LocalServer
 from pilot.queue.service.meter import Meter
 
 
 class Metered:
-    """Another `Server` in front of one; it decides nothing."""
+    """Another `Server` in front of the queue's own; it decides nothing."""
 
-    def __init__(self, server: Server, meter: Meter) -> None:
+    def __init__(self, server: LocalServer, meter: Meter) -> None:
         self._server = server
+        self._expired = server.expired
         self._meter = meter
 
     def register(self, offer: Offer) -> Registration:
@@ -25,6 +27,8 @@ class Metered:
         """One answer per request, in order; None = nothing that fits."""
         answers = self._server.claim(requests)
         self._meter.claimed(answers)
+        self._meter.expired(self._server.expired - self._expired)
+        self._expired = self._server.expired
         return answers
 
     def changed(self, patience: float = 0.0) -> bool:

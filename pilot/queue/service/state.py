@@ -37,7 +37,7 @@ class Setting:
     wall: Wall = time.time
     storage: StorageKey | None = None
     numbers: Numbers = NoNumbers()  # noqa: RUF009  it holds nothing
-    watched: Callable[[Server], Server] = lambda server: server  # how answers to pilots are counted
+    watched: Callable[[LocalServer], Server] = lambda server: server  # how answers to pilots are counted
 
 
 class Service:
