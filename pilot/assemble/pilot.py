@@ -20,7 +20,7 @@ from pilot.adapters.runtime_bare import BareRuntime
 from pilot.adapters.storage_file import FileStorage
 from pilot.adapters.system import SystemClock
 from pilot.assemble.queue import matcher, queue_path
-from pilot.assemble.server import is_remote, secret_files
+from pilot.assemble.server import is_remote, remote_storages, secret_files
 from pilot.assemble.server import servers_of as remote_servers
 from pilot.assemble.stay import is_offline, refusal, rules_of
 from pilot.config.home import home
@@ -116,10 +116,10 @@ def cache_of(settings: Settings) -> Path:
     return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "pilot"
 
 
-def servers_of(settings: Settings) -> tuple[Server, Server]:
+def servers_of(settings: Settings, node: Capabilities | None = None) -> tuple[Server, Server]:
     """The queue as a pilot uses it, and a second way to it for heartbeats."""
     if is_remote(settings.queue):
-        return remote_servers(settings)
+        return remote_servers(settings, node)
     return local_server(settings), local_server(settings)
 
 
@@ -165,7 +165,7 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Calla
     journal = FileJournal(places.state)
     launcher = SupervisorLauncher(places.state, settings.adopt_window)
     node = probe_node(settings, places.scratch, places.cache)
-    server, pulse = servers_of(settings)
+    server, pulse = servers_of(settings, node)
     clock = SystemClock()
     pilot_id = f"{node.host}/{node.batch or os.getpid()}/{secrets.token_hex(4)}"
     log = Telemetry(places.state / "pilot.log", clock, pilot_id, settings.log_level)
@@ -176,7 +176,7 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Calla
         runtime=runtime_of(settings, places.cache),
         launcher=launcher,
         images=images,
-        storage={"file": FileStorage(closed=_closed(settings, places))},
+        storage={"file": FileStorage(closed=_closed(settings, places)), **remote_storages(settings)},
         collect=Outputs(),
         unpack=unpack,
         clock=clock,

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pilot.config.settings import Settings
+from pilot.model.capability import Capabilities
 from pilot.model.check import Check, Status
 from pilot.model.faults import Code
-from pilot.ports import Credentials, Final, PortError, Queue, Server
+from pilot.ports import Credentials, Final, PortError, Queue, Server, Storage
 
 if TYPE_CHECKING:
     from pilot.adapters.server_http import HttpLine
@@ -27,8 +28,8 @@ def is_remote(url: str) -> bool:
     return url.startswith(("https:", "http:"))
 
 
-def servers_of(settings: Settings) -> tuple[Server, Server]:
-    """The queue as a pilot uses it, and once more for heartbeats, which nothing may hold up."""
+def servers_of(settings: Settings, node: Capabilities | None = None) -> tuple[Server, Server]:
+    """The queue as a pilot of that node uses it, and once more for heartbeats, which nothing may hold up."""
     from pilot.adapters.server_calls import discovered
     from pilot.adapters.server_gate import PULSE_CAP_SECONDS, Gate
     from pilot.adapters.server_http import HttpLine, Limits
@@ -37,10 +38,22 @@ def servers_of(settings: Settings) -> tuple[Server, Server]:
     line = HttpLine(settings.queue, credentials, gate, settings.ca)
     limits = Limits(answer=PULSE_ANSWER_SECONDS, gate=PULSE_CAP_SECONDS)
     pulse = HttpLine(settings.queue, credentials, gate, settings.ca, limits)
-    own = bool(discovered(line))
-    if not own:
-        _renew_with(settings, credentials, line)
-    return _server(settings, line, own), _server(settings, pulse, own)
+    if discovered(line):
+        return _own(settings, line), _own(settings, pulse)
+    from pilot.assemble.panda import panda_queue
+
+    _renew_with(settings, credentials, line)
+    queue = panda_queue(settings, line, os.environ, node)
+    return queue.server(line), queue.server(pulse)
+
+
+def remote_storages(settings: Settings) -> dict[str, Storage]:
+    """What only jobs of a queue at a distance bring from where, by the scheme of its URL."""
+    if not is_remote(settings.queue):
+        return {}
+    from pilot.assemble.panda import sandboxes
+
+    return {"https": sandboxes(settings)}
 
 
 def queue_of(settings: Settings) -> Queue:
@@ -110,13 +123,11 @@ def secret_files(settings: Settings) -> tuple[Path, ...]:
     return (*(Path(each) for each in given if each), USUAL_PROXY, *_kept_tokens(os.environ))
 
 
-def _server(settings: Settings, line: "HttpLine", own: bool) -> Server:
-    if own:
-        from pilot.adapters.server_calls import Calls
-        from pilot.adapters.server_own import OwnServer
+def _own(settings: Settings, line: "HttpLine") -> Server:
+    from pilot.adapters.server_calls import Calls
+    from pilot.adapters.server_own import OwnServer
 
-        return OwnServer(Calls(line, settings.queue_name))
-    raise Final(Code.SERVER_REFUSED, f"queue {settings.queue}: plain PanDA")
+    return OwnServer(Calls(line, settings.queue_name))
 
 
 def _renew_with(settings: Settings, credentials: Credentials, line: "HttpLine") -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pilot.config.names import url
 from pilot.config.problems import did_you_mean, shown
 from pilot.config.units import parse_seconds, parse_size
 
@@ -107,12 +108,28 @@ def several(read: Callable[[object], str]) -> Callable[[object], tuple[str, ...]
     return read_all
 
 
+def several_words(value: object) -> tuple[str, ...]:
+    """A list of names; in a variable joined by commas."""
+    parts = [each for each in value.split(",") if each] if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise ValueError(f"expected a list, found {shown(value)}")
+    return tuple(word(each) for each in parts)
+
+
 def labels(value: object) -> tuple[tuple[str, Label], ...]:
     """Attributes that the node advertises; in a variable `name=value,name=value`."""
     pairs = dict(_pair(each) for each in value.split(",") if each) if isinstance(value, str) else value
     if not isinstance(pairs, Mapping):
         raise ValueError(f"expected a mapping, found {shown(value)}")
     return tuple((_attribute(name), _label(name, each)) for name, each in sorted(pairs.items()))
+
+
+def prefixes(value: object) -> tuple[tuple[str, str], ...]:
+    """URLs by the name of the storage that they lead to; in a variable `NAME=URL,NAME=URL`."""
+    pairs = dict(_pair(each) for each in value.split(",") if each) if isinstance(value, str) else value
+    if not isinstance(pairs, Mapping):
+        raise ValueError(f"expected a mapping of names to URLs, found {shown(value)}")
+    return tuple((word(name), url(text(each))) for name, each in sorted(pairs.items()))
 
 
 def _pair(item: str) -> tuple[str, str]:

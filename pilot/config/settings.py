@@ -57,6 +57,18 @@ class Settings:
     stage_out_timeout: float = 3600.0
     keep_failed: int = 3
     log_level: str = "info"
+    panda_resource: str = ""
+    panda_site: str = ""
+    panda_label: str = "user"
+    panda_job_type: str = ""
+    panda_resource_type: str = ""
+    panda_queue_data: str = ""
+    panda_storages: tuple[tuple[str, str], ...] = ()
+    panda_storages_file: str = ""
+    panda_output: str = ""
+    panda_image: str = ""
+    panda_lease: float = 7200.0
+    panda_sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +116,18 @@ KEYS: dict[str, Key] = {
     "stage_out_timeout": Key(readers.seconds, "how long the outputs of one job may take to be stored"),
     "keep_failed": Key(readers.number(0, 1000), "how many sandboxes of failed jobs are kept to be looked at"),
     "log_level": Key(readers.choice("debug", "info", "warning", "error"), "how much is logged"),
+    "panda_resource": Key(readers.word, "PanDA: what jobs are brokered to; without it, as the queue's data say"),
+    "panda_site": Key(readers.word, "PanDA: the site's own name; without it, as the queue's data say"),
+    "panda_label": Key(readers.word, "PanDA: the kind of jobs asked for: user, managed, unified, test, ptest, ..."),
+    "panda_job_type": Key(readers.word, "PanDA: the job type asked for, where the label leaves it open"),
+    "panda_resource_type": Key(readers.word, "PanDA: the resource type asked for, such as SCORE or MCORE"),
+    "panda_queue_data": Key(readers.absolute, "PanDA: the queue's data (CRIC JSON); without it, the server is asked"),
+    "panda_storages": Key(readers.prefixes, "PanDA: the URL below which each storage endpoint has its files"),
+    "panda_storages_file": Key(readers.absolute, "PanDA: the endpoints' protocols (`ddmendpoints.json`)"),
+    "panda_output": Key(readers.word, "PanDA: the endpoint of outputs for which the server names none"),
+    "panda_image": Key(readers.text, "PanDA: the image of jobs that name none"),
+    "panda_lease": Key(readers.seconds, "PanDA: after how long without a heartbeat the server takes a job for lost"),
+    "panda_sources": Key(readers.several_words, "PanDA: further hosts from which sandboxes of users may be fetched"),
 }
 
 

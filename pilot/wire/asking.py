@@ -37,13 +37,14 @@ Arguments = dict[str, object]
 
 def acquire(site: Site, offer: Offer, count: int, with_hardware: bool = True) -> Arguments:
     """What is asked for `count` jobs that are to run beside one another on that offer."""
+    scratch = min(offer.scratch_bytes, site.scratch_bytes or offer.scratch_bytes)
     asked: Arguments = {
         "site_name": site.resource,
         "computing_element": site.queue,
         "prod_source_label": site.label,
         "node": site.node,
         "memory": offer.memory_bytes // MIB // count,
-        "disk_space": offer.scratch_bytes // MIB // count,
+        "disk_space": scratch // MIB // count,
         "n_jobs": count,
     }
     wishes = {"resource_type": site.resource_type, "job_type": site.job_type, "scheduler_id": site.scheduler}

@@ -14,7 +14,8 @@ class Site:
     `node` is the one host name under which this node is known everywhere, `label` the kind of jobs asked for.
     `scheduler`, `harvester` and `worker` are there where Harvester started this pilot. `batch` is the batch job,
     `version` and `log_url` go into the pilot id. `lease_seconds` is how long the server waits for a heartbeat, `image`
-    what jobs run in that name none, `output` the endpoint of outputs that name none.
+    what jobs run in that name none, `output` the endpoint of outputs that name none, `scratch_bytes` the most disk
+    space that the site gives a pilot (0 = no limit).
     """
 
     queue: str
@@ -36,6 +37,7 @@ class Site:
     lease_seconds: float = 7200.0
     image: str = ""
     output: str = ""
+    scratch_bytes: int = 0
     network: str = "outbound"
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
 

@@ -1,0 +1,135 @@
+"""A plain PanDA queue put together: who this pilot is there, by settings, queue data and Harvester's words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from pilot import __version__
+from pilot.config.settings import Settings
+from pilot.model.capability import Capabilities
+from pilot.model.faults import Code
+from pilot.ports import Final, Server, Storage
+from pilot.wire.envelope import Bounds, WireError, read_json
+from pilot.wire.places import Endpoint, plain_endpoints, storages
+from pilot.wire.queuedata import QueueData, label_of, queue_data
+from pilot.wire.site import Site
+
+if TYPE_CHECKING:
+    from pilot.adapters.server_http import HttpLine
+
+DOCUMENTS = Bounds(octets=64_000_000, values=5_000_000, depth=32)  # a grid's endpoints are a document of megabytes
+_BATCH_KINDS = {"slurm": "SLURM", "condor": "Condor", "pbs": "PBS"}
+
+
+@dataclass(frozen=True, slots=True)
+class PandaQueue:
+    """One PanDA queue as this pilot uses it; `node` is what monitors are told of this node."""
+
+    site: Site
+    data: QueueData | None
+    node: Capabilities | None = None
+
+    def server(self, line: "HttpLine") -> Server:
+        """The queue over one line."""
+        from pilot.adapters.server_panda import PandaServer
+
+        return PandaServer(line, self.site, self.data, self.node)
+
+
+def panda_queue(
+    settings: Settings, line: "HttpLine", environment: Mapping[str, str], node: Capabilities | None
+) -> PandaQueue:
+    """The queue that the settings name; raises one line for one that is not there, or not in use."""
+    try:
+        data = _queue_data(settings, line)
+        endpoints = _endpoints(settings)
+    except WireError as problem:
+        raise Final(Code.SERVER_REFUSED, f"queue {settings.queue_name} of {settings.queue}: {problem}") from None
+    site = _site(settings, data, environment)
+    if data is not None and not site.output:
+        site = replace(site, output=next((each for each in data.endpoints if each in endpoints), ""))
+    return PandaQueue(_on_node(replace(site, endpoints=endpoints), node), data, node)
+
+
+def _site(settings: Settings, data: QueueData | None, environment: Mapping[str, str]) -> Site:
+    resource = settings.panda_resource or (data.resource if data else settings.queue_name)
+    worker = environment.get("HARVESTER_WORKER_ID", "")
+    return Site(
+        queue=data.name if data else settings.queue_name,
+        resource=resource,
+        site=settings.panda_site or (data.site if data else resource),
+        node="",
+        label=label_of(settings.panda_label, data.status if data else ""),
+        resource_type=settings.panda_resource_type,
+        job_type=settings.panda_job_type,
+        scheduler=environment.get("PANDA_JSID") or environment.get("HARVESTER_ID", ""),
+        harvester=environment.get("HARVESTER_ID", ""),
+        worker=int(worker) if worker.isascii() and worker.isdigit() and len(worker) < 19 else None,
+        version=__version__,
+        log_url=environment.get("GTAG", ""),
+        lease_seconds=settings.panda_lease,
+        image=settings.panda_image,
+        output=settings.panda_output,
+        scratch_bytes=data.scratch_bytes if data else 0,
+    )
+
+
+def _on_node(site: Site, node: Capabilities | None) -> Site:
+    """With the node's words; its host name is the one that every word about this node carries."""
+    if node is None:
+        return site
+    kind = next((name for word, name in _BATCH_KINDS.items() if node.batch.lower().startswith(word)), "")
+    return replace(
+        site, node=node.host, batch=node.batch, batch_kind=kind, cpu_model=node.cpu_model, cpu_level=node.node.microarch
+    )
+
+
+def sandboxes(settings: Settings) -> Storage:
+    """Where users' sandboxes are fetched from: the server itself and the hosts that the site names, no other."""
+    from pilot.adapters.credentials_token import NoCredential
+    from pilot.adapters.server_gate import Gate
+    from pilot.adapters.server_http import HttpLine
+    from pilot.adapters.server_sandbox import SandboxStorage
+
+    def line_to(origin: str) -> HttpLine:
+        return HttpLine(origin, NoCredential(), Gate(), settings.ca)
+
+    hosts = {urlsplit(settings.queue).hostname or "", *settings.panda_sources}
+    return SandboxStorage(frozenset(hosts), line_to)
+
+
+# --- documents -------------------------------------------------------------------------------------------------------
+
+
+def _queue_data(settings: Settings, line: "HttpLine") -> QueueData | None:
+    """From the file, else from the server's cache; a server that keeps none leaves everything to the settings."""
+    name = settings.queue_name
+    if settings.panda_queue_data:
+        return queue_data(_read(Path(settings.panda_queue_data), "panda_queue_data"), name)
+    found = _fetched(line, f"/cache/schedconfig/{name}.all.json")
+    return None if found is None else queue_data(read_json(found, DOCUMENTS), name)
+
+
+def _fetched(line: "HttpLine", path: str) -> bytes | None:
+    from pilot.adapters.server_pool import Asked
+
+    answer = line.answer(Asked("GET", path, cap_bytes=DOCUMENTS.octets))
+    return answer.body if answer.status == 200 else None
+
+
+def _endpoints(settings: Settings) -> dict[str, Endpoint]:
+    """Those of the document, and above them those that the site writes itself."""
+    listed = settings.panda_storages_file
+    known = storages(_read(Path(listed), "panda_storages_file")) if listed else {}
+    return known | plain_endpoints(dict(settings.panda_storages))
+
+
+def _read(path: Path, key: str) -> object:
+    try:
+        return read_json(path.read_bytes(), DOCUMENTS)
+    except OSError as error:
+        raise WireError(f"{key}: {path}: cannot be read: {error.strerror}") from None
+    except WireError as problem:
+        raise WireError(f"{key}: {path}: {problem}") from None
