@@ -214,44 +214,26 @@ class Queue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """The attempt's own directories on the node: `work` is the payload's, the rest is ours."""
+    """The attempt's own directories on the node: `work` is the payload's, the rest is ours.
+
+    `home` holds HOME and caches, `tmp` is room for /tmp and /var/tmp, `inputs` are staged under the names that the
+    payload sees, `code` is the job's own, unpacked; `pilot` holds contract and records and is never writable from a
+    container, but for the marker's directory; `logs` are stdout, stderr and the job's part of the pilot's log.
+    """
 
     root: Path
+    work: Path = field(init=False, repr=False, compare=False)
+    home: Path = field(init=False, repr=False, compare=False)
+    tmp: Path = field(init=False, repr=False, compare=False)
+    inputs: Path = field(init=False, repr=False, compare=False)
+    code: Path = field(init=False, repr=False, compare=False)
+    pilot: Path = field(init=False, repr=False, compare=False)
+    logs: Path = field(init=False, repr=False, compare=False)
 
-    @property
-    def work(self) -> Path:
-        """The working directory, writable by the payload."""
-        return self.root / "work"
-
-    @property
-    def home(self) -> Path:
-        """HOME and caches."""
-        return self.root / "home"
-
-    @property
-    def tmp(self) -> Path:
-        """Room for /tmp and /var/tmp."""
-        return self.root / "tmp"
-
-    @property
-    def inputs(self) -> Path:
-        """Staged inputs, under the names the payload sees."""
-        return self.root / "in"
-
-    @property
-    def code(self) -> Path:
-        """The job's own code, unpacked."""
-        return self.root / "code"
-
-    @property
-    def pilot(self) -> Path:
-        """Entry script, contract, records: never writable from a container, but for the marker's directory."""
-        return self.root / "pilot"
-
-    @property
-    def logs(self) -> Path:
-        """stdout, stderr and the job's part of the pilot's log."""
-        return self.root / "logs"
+    def __post_init__(self) -> None:
+        for name in ("work", "home", "tmp", "code", "pilot", "logs"):
+            object.__setattr__(self, name, self.root / name)
+        object.__setattr__(self, "inputs", self.root / "in")
 
 
 @dataclass(frozen=True, slots=True)

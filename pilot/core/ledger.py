@@ -117,6 +117,8 @@ def give_back(ledger: Ledger, key: str, retire: bool = False) -> Ledger:
 
 def _usable(ledger: Ledger) -> View:
     """The slot without what is retired."""
+    if not ledger.retired:
+        return ledger.slot
     gone = {uuid for share in ledger.retired for uuid in share.devices}
     return replace(
         ledger.slot,
@@ -129,6 +131,8 @@ def _usable(ledger: Ledger) -> View:
 
 def _filled(needs: Needs, whole: View) -> Needs:
     """The needs, with a fair part of what was not asked for."""
+    if needs.memory_bytes and needs.scratch_bytes:
+        return needs
     part = min(needs.cpus, whole.cpus)
     return replace(
         needs,
@@ -142,7 +146,7 @@ def _fits(view: View, needs: Needs) -> bool:
         needs.cpus <= view.cpus
         and needs.memory_bytes <= view.memory_bytes
         and needs.scratch_bytes <= view.scratch_bytes
-        and needs.gpus.count <= len(suited(view.accelerators, needs.gpus))
+        and (not needs.gpus.count or needs.gpus.count <= len(suited(view.accelerators, needs.gpus)))
     )
 
 

@@ -2,7 +2,7 @@
 
 A frozen dataclass becomes an object of its fields, an enum its text, a tuple a list. Reading is strict: a missing
 field takes its default or is an error, an unknown field is an error, and no text is taken for a number. One
-reader is compiled per type and kept.
+reader and one writer are compiled per type and kept.
 """
 
 import types
@@ -15,6 +15,9 @@ from typing import TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 Reader = Callable[[object], object]
+Writer = Callable[[object], object]
+
+_AS_IT_IS = frozenset({type(None), bool, int, float, str})
 
 
 class PlainError(ValueError):
@@ -23,19 +26,16 @@ class PlainError(ValueError):
 
 def to_plain(value: object) -> object:
     """The value as JSON can hold it; fields that stand at their default are left out."""
-    if value is None or isinstance(value, str | int | float | bool):
-        return value.value if isinstance(value, Enum) else value
-    if isinstance(value, tuple | list):
-        return [to_plain(each) for each in value]
-    if isinstance(value, dict):
-        return {str(key): to_plain(each) for key, each in value.items()}
-    return {name: to_plain(getattr(value, name)) for name in _changed(value)}
+    return value if type(value) in _AS_IT_IS else _writer(cast(Hashable, type(value)))(value)
 
 
 def full_plain(value: object) -> object:
     """The value as JSON can hold it, every field written out: what users read."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: full_plain(getattr(value, each.name)) for each in fields(value)}
+    kind = type(value)
+    if kind in _AS_IT_IS:
+        return value
+    if is_dataclass(kind):
+        return {name: full_plain(getattr(value, name)) for name, _ in _defaults(kind)}
     if isinstance(value, tuple | list):
         return [full_plain(each) for each in value]
     return to_plain(value)
@@ -46,8 +46,32 @@ def from_plain(kind: type[T], data: object) -> T:
     return cast(T, _reader(cast(Hashable, kind))(data))
 
 
-def _changed(value: object) -> list[str]:
-    return [name for name, default in _defaults(cast(Hashable, type(value))) if getattr(value, name) != default]
+@cache
+def _writer(named: Hashable) -> Writer:
+    kind = cast(type, named)
+    if issubclass(kind, Enum):
+        return lambda value: cast(Enum, value).value
+    if issubclass(kind, str | int | float):
+        return lambda value: value
+    if issubclass(kind, tuple | list):
+        return lambda value: [to_plain(each) for each in cast(list[object], value)]
+    if issubclass(kind, dict):
+        return lambda value: {str(key): to_plain(each) for key, each in cast(dict[object, object], value).items()}
+    return _record_writer(kind)
+
+
+def _record_writer(kind: type) -> Writer:
+    defaults = _defaults(kind)
+
+    def write(value: object) -> object:
+        found = {}
+        for name, default in defaults:
+            each = getattr(value, name)
+            if each is not default and each != default:
+                found[name] = to_plain(each)
+        return found
+
+    return write
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -63,7 +64,12 @@ def granted(job: Job) -> Grant:
 def sandbox_of(house: House, job: Job) -> Sandbox:
     """The attempt's own directories."""
     grant = granted(job)
-    return Sandbox(house.scratch / f"{quote(grant.job_id, safe='')}.{grant.attempt}")
+    return _sandbox(house.scratch, grant.job_id, grant.attempt)
+
+
+@lru_cache(maxsize=256)  # asked for a dozen times per attempt
+def _sandbox(scratch: Path, job_id: str, attempt: int) -> Sandbox:
+    return Sandbox(scratch / f"{quote(job_id, safe='')}.{attempt}")
 
 
 def launch_of(job: Job, step: str) -> str:

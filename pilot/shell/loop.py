@@ -46,6 +46,7 @@ class Loop:
         self._ledger = ledger
         self._inbox: SimpleQueue[Message] = SimpleQueue()
         self._held: dict[str, Held] = {}
+        self._refused: dict[str, books.Ledger] = {}  # who waits for a share need not ask the same ledger twice
         self._timers = Timers()
         self._alarms = Alarms(self._timers, self._now, self._apply, desk.unit_random, desk.deadlines)
         self._outgoing = Outgoing(self._held, self._alarms, self._apply, desk.grace)
@@ -146,7 +147,7 @@ class Loop:
 
     def _decide(self) -> None:
         jobs = (each.job for each in self._held.values())
-        seen = tally(jobs, books.free(self._ledger).cpus)
+        seen = tally(jobs, len(self._ledger.cpus))
         self._steward, wishes, self._wake = decide(self._steward, seen, self._now())
         for wish in wishes:
             self._heed(wish)
@@ -253,13 +254,14 @@ class Loop:
         self._tenure.forget(job.key)
         self._alarms.over(job.key)
         self._outgoing.dropped(job.key)
+        self._refused.pop(job.key, None)
         del self._held[job.key]
         self._desk.ears.on_over(job)
 
     def _grant_ready(self) -> None:
         """Gives shares to the jobs that wait for theirs, in the order in which they came."""
         for key, held in list(self._held.items()):
-            if held.job.phase is Phase.READY:
+            if held.job.phase is Phase.READY and self._refused.get(key) is not self._ledger:
                 self._grant(key, held.job)
 
     def _grant(self, key: str, job: Job) -> None:
@@ -268,7 +270,9 @@ class Loop:
             self._apply(facts.Unfit(key, fault(Code.SLOT_UNFIT, detail)))
             return
         self._ledger, share = books.grant(self._ledger, key, job.spec.needs)
-        if share is not None:
+        if share is None:
+            self._refused[key] = self._ledger
+        else:
             self._apply(facts.Go(key, share))
 
     # --- orders --------------------------------------------------------------------------------------------

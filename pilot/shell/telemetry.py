@@ -6,9 +6,11 @@ control characters. The file is capped: when it is full it becomes `.1` and a ne
 """
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import MutableMapping
+from functools import lru_cache
 from pathlib import Path
 
 import structlog
@@ -19,6 +21,7 @@ from pilot.model.job import Job, Phase
 from pilot.ports import Clock
 
 LOG_BYTES = 20_000_000
+_WORD = 60  # characters
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _QUIET = frozenset({"Claiming", "Nothing", "Saved", "Stopped", "Swept", "Returned", "Go"})
 
@@ -35,10 +38,10 @@ class Telemetry:
         self._terminal = sys.stderr if sys.stderr.isatty() else None
         self._log = structlog.wrap_logger(
             _Sink(self),
-            processors=[self._stamp, _clean_all, structlog.processors.JSONRenderer(sort_keys=False)],
+            processors=[self._stamp, _clean_all, structlog.processors.JSONRenderer(serializer=_json)],
             wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
             pilot=pilot_id,
-        )
+        ).bind()  # once, not for every line
 
     def event(self, event: str, fields: dict[str, object], level: str = "info") -> None:
         """One line about the pilot itself."""
@@ -99,7 +102,19 @@ def _tell(path: Path, line: str) -> None:
 
 
 def _clean_all(_: object, __: str, fields: MutableMapping[str, object]) -> MutableMapping[str, object]:
-    return {key: clean(value) if isinstance(value, str) else value for key, value in fields.items()}
+    return {key: _cleaned(value) if isinstance(value, str) else value for key, value in fields.items()}
+
+
+def _cleaned(value: str) -> str:
+    return _clean_word(value) if len(value) < _WORD else clean(value)
+
+
+_clean_word = lru_cache(1024)(clean)  # names of phases, events, jobs: the same ones in many lines
+_encode = json.JSONEncoder(default=repr).encode
+
+
+def _json(fields: object, **_: object) -> str:
+    return _encode(fields)
 
 
 def _of_job(before: Job, after: Job) -> dict[str, object]:
@@ -120,8 +135,6 @@ def _of_fact(fact: Fact) -> dict[str, object]:
 
 
 def _for_people(line: str) -> str:
-    import json
-
     fields = json.loads(line)
     named = " ".join(
         f"{key}={fields[key]}" for key in fields if key not in ("time", "level", "event", "pilot", "claim")
