@@ -24,6 +24,7 @@ class SupervisorLauncher:
         self._window = adopt_window
         self._client = Client.begin(str(state), adopt_window)
         self._lock = threading.Lock()
+        self._connected = threading.RLock()  # held while another supervisor is looked for
         self._records: dict[str, Path] = {}
         self._held: dict[str, dict[str, object]] = {}
         self._leaving = False
@@ -53,7 +54,7 @@ class SupervisorLauncher:
             grace=launch.grace,
             group=launch.plan.isolation.container == "none",
         )
-        with effect("launcher.start"):
+        with self._connected, effect("launcher.start"):
             self._order(lambda client: client.start(payload))
 
     def adopt(self, launch: str, record: Path) -> bool:
@@ -145,7 +146,19 @@ class SupervisorLauncher:
             self._on_gone(Gone(launch, None, None, gone=True, error=message))
 
     def _bereaved(self) -> None:
-        """The supervisor died: its shims stop their payloads; each end is read from what they left."""
+        """The supervisor died: its shims stop their payloads; each end is read from what they left.
+
+        No start is given before its successor has answered: the first one that takes the connection may be the
+        dying one itself, whose doors close one after another, and nobody would answer for what it was told.
+        """
+        with self._connected:
+            self._end_all()
+            if not self._leaving:
+                self._client.close()
+                self._client = Client.begin(str(self._state), self._window)
+                self._connect()
+
+    def _end_all(self) -> None:
         with self._lock:
             left = dict(self._records)
             self._held = {}  # who adopts from now on finds what the payload itself left
@@ -153,10 +166,6 @@ class SupervisorLauncher:
             gone = leftover.sweep(str(folder))
             ended = _exit_record(folder) or {"gone": gone, "stopped_by": "supervisor-death"}
             self._tell(launch, {**ended, "error": "the supervisor process died"})
-        if not self._leaving:
-            self._client.close()
-            self._client = Client.begin(str(self._state), self._window)
-            self._connect()
 
     def _swept(self, launch: str, folder: Path) -> bool:
         """No supervisor holds it. Never started: False. Started and lost: swept, and told as lost."""

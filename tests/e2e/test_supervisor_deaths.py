@@ -9,12 +9,17 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
+from pilot.adapters.launcher_supervisor import SupervisorLauncher
+from pilot.model.report import Isolation
+from pilot.ports import Gone, Launch, RunPlan
 from pilot.supervisor import leftover, procs, record
 from pilot.supervisor.client import Client, SupervisorLost
 from tests.e2e.supervised import ROOT, Rig, alive, pilot_process, record_of, until, wait, wait_lost
@@ -383,3 +388,29 @@ def test_another_user_is_not_heard(rig: Rig) -> None:
     assert "Error" in done.stderr or done.stdout == "b''\n"
     client.start(rig.payload("a", "/bin/true"))
     assert record_of(client, "a")["exit_code"] == 0
+
+
+def test_a_start_is_not_given_to_a_successor_that_is_still_the_dying_one(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its doors close one after another: a new connection may be taken by a supervisor that is already killed."""
+    launcher, ends = SupervisorLauncher(rig.state, 0.0), SimpleQueue[Gone]()
+    launcher.attend(ends.put)
+    doomed, far_end = socket.socketpair()
+    begun = threading.Event()
+
+    def begin(*_: object) -> Client:
+        monkeypatch.setattr(Client, "begin", real)
+        threading.Timer(0.5, far_end.close).start()
+        begun.set()
+        return Client(doomed)
+
+    real = Client.begin
+    monkeypatch.setattr(Client, "begin", begin)
+    os.kill(launcher._client.pid, signal.SIGKILL)
+    assert begun.wait(10)
+    (rig.root / "a").mkdir()
+    plan = RunPlan(("/bin/true",), (("PILOT_MARK", rig.mark),), str(rig.root / "a"), Isolation())
+    launcher.start(Launch("a", plan, rig.root / "a", rig.root / "a/out", rig.root / "a/err", 1.0))
+    assert ends.get(timeout=10).exit_code == 0
+    launcher.close()
