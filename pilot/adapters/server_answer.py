@@ -3,6 +3,7 @@
 Every line of text says what, where, and what to do. Foreign text in it is short, printable and without our secrets.
 """
 
+import http.client
 import re
 import socket
 import ssl
@@ -19,6 +20,7 @@ SAID_CAP = 200  # characters of foreign text in an error
 BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 DENIED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _EXPIRED = re.compile(r"expired|credential\.expired", re.IGNORECASE)
+_WRAPPERS = frozenset({"requests", "urllib3"})
 _WHOLE_LINE = re.compile(r"\s+")
 
 
@@ -101,7 +103,7 @@ def unanswered(problem: BaseException, where: str, seconds: float, hide: Callabl
 
 
 def _chain(problem: BaseException) -> list[BaseException]:
-    """The error, and what it was made from, the root last; libraries wrap in several ways."""
+    """The error and what it was made from, the root last; without what libraries wrap around it, if there is more."""
     found: list[BaseException] = []
     waiting: list[object] = [problem]
     while waiting and len(found) < 20:
@@ -109,7 +111,7 @@ def _chain(problem: BaseException) -> list[BaseException]:
         if isinstance(each, BaseException) and each not in found:
             found.append(each)
             waiting += [each.__cause__, getattr(each, "reason", None), *each.args, each.__context__]
-    return found
+    return [each for each in found if type(each).__module__.partition(".")[0] not in _WRAPPERS] or found
 
 
 def _untrusted(problem: BaseException, _: float) -> str:
@@ -133,5 +135,7 @@ _EXPLAINED: tuple[tuple[type[BaseException], Callable[[BaseException, float], st
     (socket.gaierror, lambda *_: "there is no host of that name; correct the URL"),
     (ConnectionRefusedError, lambda *_: "connection refused; is the server running, and the port right?"),
     (ConnectionError, lambda *_: "the connection was cut"),
+    (http.client.HTTPException, lambda *_: "the connection was cut in the middle of an answer"),
+    (EOFError, lambda problem, _: f"a broken answer: {_line(str(problem))}"),
     (OSError, lambda problem, _: f"cannot be reached: {_line(getattr(problem, 'strerror', None) or str(problem))}"),
 )  # fmt: skip

@@ -4,16 +4,18 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TypeVar
 
-from pilot.adapters.server_http import HttpLine
+from pilot.adapters.server_http import HttpLine, packed_json
 from pilot.adapters.server_pool import Asked
 from pilot.model.faults import Code
 from pilot.model.files import CODE_BYTES_CAP
 from pilot.model.plain import PlainError, from_plain
 from pilot.ports import Final, Passing, PortError, Unknown
 from pilot.wire import calls
-from pilot.wire.envelope import Reply, cleaned
+from pilot.wire.envelope import Bounds, Reply, cleaned
 
 T = TypeVar("T")
+# A thousand grants, or the listing of a large queue for a person who asked for it.
+BOUNDS = Bounds(octets=calls.REPLY_CAP_BYTES, values=5_000_000)
 CODE_SECONDS = 300.0  # an archive of 20 MB on a slow line
 _OCTETS = "application/octet-stream"
 _KINDS: dict[str, type[PortError]] = {calls.PASSING: Passing, calls.FINAL: Final, calls.UNKNOWN: Unknown}
@@ -37,8 +39,8 @@ class Calls:
 
     def ask(self, verb: str, kind: type[T], arguments: Mapping[str, object], seconds: float = 0.0) -> T:
         """One call, and its answer as a value of that type."""
-        named = {"queue": self.queue, **arguments}
-        reply = self._line.call("POST", calls.path(verb), named, seconds)
+        body = packed_json({"queue": self.queue, **arguments})
+        reply = self._line.reply(Asked("POST", calls.path(verb), body=body, seconds=seconds, bounds=BOUNDS))
         if not reply.success:
             raise refusal(reply, self.where(verb))
         try:

@@ -23,14 +23,14 @@ from pilot.adapters.server_tls import Until, show, trust
 from pilot.failpoints import effect
 from pilot.model.faults import Code
 from pilot.ports import Credentials, Final, Passing
-from pilot.wire.envelope import USUAL, Bounds, Reply
+from pilot.wire.envelope import Reply
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long we wait for a connection and for a whole answer, in seconds; what an answer may hold.
+    """How long we wait for a connection and for a whole answer, in seconds.
 
     `gate`: for how long at most a server that says that it is busy may keep this line from asking.
     """
@@ -38,7 +38,6 @@ class Limits:
     connect: float = 10.0
     answer: float = 60.0
     gate: float = CAP_SECONDS
-    bounds: Bounds = USUAL
 
 
 class HttpLine:
@@ -64,12 +63,11 @@ class HttpLine:
         self._pool: Pool | None = None
         self._shown = Stamp()  # the state of the certificate that the pool shows
 
-    def call(self, method: str, path: str, arguments: Mapping[str, object], seconds: float = 0.0) -> Reply:
+    def call(self, method: str, path: str, arguments: Mapping[str, object]) -> Reply:
         """One request, GET (arguments in the query) or POST (a JSON body), and the reply in its envelope."""
         if method == "GET":
-            return self.reply(Asked(method, path, query=tuple(_query(arguments)), seconds=seconds))
-        body = json.dumps(arguments, allow_nan=False, separators=(",", ":")).encode()
-        return self.reply(Asked(method, path, body=body, seconds=seconds))
+            return self.reply(Asked(method, path, query=tuple(_query(arguments))))
+        return self.reply(Asked(method, path, body=packed_json(arguments)))
 
     def reply(self, asked: Asked) -> Reply:
         """The reply to any request that is answered with an envelope."""
@@ -77,7 +75,7 @@ class HttpLine:
 
     def reply_of(self, answer: Answer, asked: Asked) -> Reply:
         """The reply that an answer carries; raises what else it means."""
-        return reply_in(answer, self._where(asked), self._credentials.hide, self._limits.bounds)
+        return reply_in(answer, self._where(asked), self._credentials.hide, asked.bounds)
 
     def answer(self, asked: Asked) -> Answer:
         """One request and its answer, whatever the status; a credential that was renewed meanwhile is tried too."""
@@ -158,6 +156,11 @@ def origin_of(url: str) -> str:
         raise _no_server(url, "plain http is for this machine alone; write https://HOST:PORT")
     shown = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{shown}" + (f":{port}" if port is not None else "")
+
+
+def packed_json(arguments: Mapping[str, object]) -> bytes:
+    """The body of a call."""
+    return json.dumps(arguments, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _no_server(url: str, advice: str) -> Final:

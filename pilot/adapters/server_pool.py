@@ -17,6 +17,7 @@ from pilot.adapters.server_tls import Until
 from pilot.model.faults import Code
 from pilot.ports import Passing
 from pilot.wire.calls import REPLY_CAP_BYTES
+from pilot.wire.envelope import USUAL, Bounds
 
 LEAST_ZIPPED_BYTES = 1024  # below, packing costs more than it saves
 BLOCK_BYTES = 1 << 16
@@ -34,6 +35,7 @@ class Asked:
     kind: str = "application/json"  # exactly: PanDA's server reads no body of any other
     seconds: float = 0.0
     cap_bytes: int = REPLY_CAP_BYTES
+    bounds: Bounds = USUAL  # of an answer that is an envelope
 
 
 class Pool:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 PULSE_ANSWER_SECONDS = 15.0  # for a heartbeat: of three in a lease of 60 s, two may be lost
 USUAL_PROXY = Path(f"/tmp/x509up_u{os.getuid()}")  # noqa: S108  where every grid tool puts it; its owner is checked
 SOON_SECONDS = 3600.0  # a credential that ends within an hour is worth a word
-USERS_OCTETS, USERS_VALUES = 64_000_000, 5_000_000  # a listing of a large queue, for a person who asked for it
 
 
 def is_remote(url: str) -> bool:
@@ -60,12 +59,10 @@ def queue_of(settings: Settings) -> Queue:
     """A served queue as its users use it."""
     from pilot.adapters.server_calls import Calls, discovered
     from pilot.adapters.server_gate import Gate
-    from pilot.adapters.server_http import HttpLine, Limits
+    from pilot.adapters.server_http import HttpLine
     from pilot.adapters.server_queue import OwnQueue
-    from pilot.wire.envelope import Bounds
 
-    limits = Limits(bounds=Bounds(USERS_OCTETS, USERS_VALUES))
-    line = HttpLine(settings.queue, credentials_of(settings, os.environ), Gate(), settings.ca, limits)
+    line = HttpLine(settings.queue, credentials_of(settings, os.environ), Gate(), settings.ca)
     if not discovered(line):
         line.close()
         advice = "hand jobs to it with PanDA's own client; these commands are for `pilot queue serve` and sqlite:PATH"

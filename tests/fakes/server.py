@@ -37,6 +37,7 @@ class Seen:
     headers: dict[str, str]
     body: bytes
     at: float
+    peer: str = ""  # the common name in the client's certificate
 
     @property
     def verb(self) -> str:
@@ -125,6 +126,7 @@ class FakeServer:
         self.released = threading.Event()  # lets hanging connections go
         self.date_ahead = 0.0  # seconds by which the server's own clock is ahead
         self.tokens: set[str] | None = None  # those that are accepted; None = whatever comes
+        self.clients: Path | None = None  # the authority whose certificates clients are to show
         self._pair = pair
         self._host = host
         self._port = 0
@@ -142,9 +144,9 @@ class FakeServer:
         self._listening = listener
         threading.Thread(target=listener.serve_forever, args=(0.02,), name="fake server", daemon=True).start()
 
-    def use(self, pair: Path) -> None:
-        """Another certificate from the next connection on."""
-        self._pair = pair
+    def use(self, pair: Path | None, clients: Path | None = None) -> None:
+        """Another certificate, and other clients, from now on."""
+        self._pair, self.clients = pair, clients
         self.stop()
         self.start()
 
@@ -175,6 +177,9 @@ class FakeServer:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self._pair)
+        if self.clients is not None:
+            context.load_verify_locations(self.clients)
+            context.verify_mode = ssl.CERT_REQUIRED
         return context
 
 
@@ -268,7 +273,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
         parts = urlsplit(self.path)
-        return Seen(self.command, parts.path, parse_qs(parts.query), dict(self.headers), body, time.monotonic())
+        query, headers = parse_qs(parts.query), dict(self.headers)
+        return Seen(self.command, parts.path, query, headers, body, time.monotonic(), _peer(self.connection))
 
     def _answer(self, seen: Seen) -> tuple[int, bytes]:
         fake = self.server.fake
@@ -334,6 +340,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         zeros = b"0" * (1 << 20)
         packed = b"".join(packer.compress(zeros) for _ in range(size >> 20)) + packer.flush()
         self.wfile.write(self._whole(200, (("Content-Encoding", "gzip"),), packed))
+
+
+def _peer(connection: socket.socket) -> str:
+    found = connection.getpeercert() if isinstance(connection, ssl.SSLSocket) else None
+    names = dict(pair for part in (found or {}).get("subject", ()) for pair in part)  # type: ignore[misc,union-attr]
+    return str(names.get("commonName", ""))
 
 
 @contextlib.contextmanager
