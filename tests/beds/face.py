@@ -52,6 +52,17 @@ class FaceBed:
         assert reply.status_code == 200, reply.text
         return reply.json()["data"]  # type: ignore[no-any-return]
 
+    def settle(self) -> None:
+        """Until the board has counted what was done last: it counts anew as often as that costs little."""
+        until = time.monotonic() + 20
+        while self.board()["counts"]["waiting"] != self.waiting():  # type: ignore[index]
+            assert time.monotonic() < until, "the board counts no more"
+            threading.Event().wait(0.05)
+
+    def waiting(self) -> int:
+        with self.service.own.reading() as db:
+            return int(db.execute("SELECT count(*) FROM job WHERE state = 'waiting'").fetchone()[0])
+
     def add(self, *jobs: Submission, user: str = "ada") -> None:
         self.service.queue("default", Caller(user, Role.SUBMITTER, "test")).add(jobs)
 

@@ -41,7 +41,7 @@ from pilot.queue.settings import read_settings
 from pilot.queue.store import Store
 
 COUNT_AGAIN = 50.0  # counting may take a fiftieth of the time
-FRESH_SECONDS = 2.0
+STALE_SECONDS = 10.0  # pilots fall silent without anybody writing
 FAULTS_SHOWN = 20
 
 
@@ -50,6 +50,7 @@ class Tally:
     """What was counted last: when, how long it took, and the groups."""
 
     at: float = float("-inf")
+    version: int = -1
     cost: float = 0.0
     groups: Sequence[sqlite3.Row] = ()
     shapes: tuple[ShapeRow, ...] = ()
@@ -127,10 +128,12 @@ class Board:
         return sum(each.stat().st_size for each in parts if each.exists())
 
     def _count(self, db: tally.Db, now: float, queue: QueueSettings) -> None:
-        """Counts again, unless that was done a short while ago."""
-        began = time.monotonic()
-        if began - self._tally.at < max(FRESH_SECONDS, COUNT_AGAIN * self._tally.cost):
+        """Counts again where something was written, unless counting takes long and was done a short while ago."""
+        began, version = time.monotonic(), int(db.execute("PRAGMA data_version").fetchone()[0])
+        age, written = began - self._tally.at, version != self._tally.version
+        if age < COUNT_AGAIN * self._tally.cost or (age < STALE_SECONDS and not written):
             return
+        self._tally.version = version
         self._tally.groups = tally.counts(db, queue.name)
         self._tally.shapes = self._shapes(db, queue, now)
         oldest = db.execute(tally.OLDEST, (queue.name,)).fetchone()
