@@ -4,7 +4,7 @@ An adapter speaks model types only, translates foreign words in one visible map,
 no job state, takes its time limits as arguments and never logs a secret.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +14,7 @@ from pilot.model.facts import Usage
 from pilot.model.faults import Code, Fault, fault
 from pilot.model.files import CodePack, FileRecord, ImageUsed, Output
 from pilot.model.job import Grant, JobSpec, Share
-from pilot.model.queue import Explanation, JobRow, JobState, JobView, MatchMiss, QueueSettings, Submission
+from pilot.model.queue import Explanation, JobRow, JobState, JobView, MatchMiss, QueueSettings, Submission, Sweep
 from pilot.model.report import Isolation, Report
 
 # --- what may go wrong at a door -----------------------------------------------------------------------------------
@@ -177,6 +177,9 @@ class Queue(Protocol):
 
     def add(self, jobs: Sequence[Submission]) -> Sequence[JobRow]:
         """Takes all of them or none; `after` names ids, or names given in the same call."""
+
+    def add_sweep(self, template: Submission, parameters: Iterable[Mapping[str, str]]) -> Sweep:
+        """Takes a job for each mapping, or none: `{name}` in the template stands for that parameter's value."""
 
     def find(self, states: Sequence[JobState] = (), owner: str = "", limit: int = 0) -> Sequence[JobRow]:
         """The jobs in those states (none given: all) of that owner, in order of arrival."""

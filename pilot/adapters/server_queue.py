@@ -3,13 +3,15 @@
 Whose a job is, the server reads in the token; nothing that is said here changes that.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pilot.adapters.server_calls import Calls
+from pilot.model.faults import Code
 from pilot.model.plain import to_plain
-from pilot.model.queue import Explanation, JobRow, JobState, JobView, QueueSettings, Submission
+from pilot.model.queue import Explanation, JobRow, JobState, JobView, QueueSettings, Submission, Sweep
 from pilot.model.report import Report
+from pilot.ports import Final
 
 ADD_SECONDS = 300.0  # a sweep of many jobs
 
@@ -44,6 +46,20 @@ class OwnQueue:
             self._calls.put_code(sha256, archive)
         plain = [{"spec": to_plain(each.spec), "job_id": each.job_id} for each in jobs]
         return self._rows("add", {"jobs": plain}, ADD_SECONDS)
+
+    def add_sweep(self, template: Submission, parameters: Iterable[Mapping[str, str]]) -> Sweep:
+        """Takes a job for each mapping, or none: the description goes once, and a row of values for each job."""
+        rows = list(parameters)
+        names = list(rows[0]) if rows else []
+        odd = next((number for number, each in enumerate(rows, 1) if each.keys() != set(names)), 0)
+        if odd:
+            why = f"job {odd} of the sweep: other parameters than the first job's"
+            raise Final(Code.JOB_INVALID, f"{template.spec.name}: {why}")
+        if template.spec.code is not None:
+            self._calls.put_code(template.spec.code.sha256, template.code)
+        plain = {"spec": to_plain(template.spec), "job_id": template.job_id}
+        values = [[each[name] for name in names] for each in rows]
+        return self._calls.ask("add_sweep", Sweep, {"template": plain, "names": names, "rows": values}, ADD_SECONDS)
 
     def find(self, states: Sequence[JobState] = (), owner: str = "", limit: int = 0) -> Sequence[JobRow]:
         """The jobs in those states (none given: all) of that owner, in order of arrival."""

@@ -64,6 +64,16 @@ class JobRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Sweep:
+    """Jobs that were added together from one description: how many, and the ids of the first and the last."""
+
+    name: str
+    jobs: int
+    first: str
+    last: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobView:
     """One job in full: how it stands, what it asks, what it waits for, and every attempt's report."""
 

@@ -1,46 +1,31 @@
 """Jobs come in: all that were handed in together, or none."""
 
-import json
 import re
 import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 
-from pilot.core.matching import shape_of
 from pilot.model.faults import Code, fault
 from pilot.model.job import Verdict
-from pilot.model.plain import to_plain
 from pilot.model.queue import JobRow, JobState, Submission
 from pilot.ports import Final, Matcher
 from pilot.queue.fate import finish
 from pilot.queue.order import batch_of, predecessors
-from pilot.queue.shapes import shape_number
+from pilot.queue.rows import Desk
+from pilot.queue.templates import own_part
 
 Db = sqlite3.Connection
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")  # an id becomes a directory name where outputs are stored
 DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # no i, l, o, u: ids are read aloud and typed
 ID_LENGTH = 13  # 64 bits, five to a digit
+PAIRS = tuple(one + other for one in DIGITS for other in DIGITS)
 CHANCE_BITS = 22  # beside 42 bits of milliseconds, which last until 2109
 LARGEST_PRIORITY = 1 << 31
 
-INSERT = """
-INSERT INTO job (job_id, name, owner, queue, shape, spec, priority, attempts, max_interruptions, state, added)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'waiting', ?)
-"""
 BEFORE = "SELECT job, name, state, verdict FROM job WHERE job_id = ?"
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """Where jobs are handed in: the transaction, the queue, by whom, and when."""
-
-    db: Db
-    queue: str
-    owner: str
-    now: float
 
 
 def check(job: Submission, matcher: Matcher) -> None:
@@ -60,48 +45,56 @@ def check(job: Submission, matcher: Matcher) -> None:
 def add_all(desk: Desk, jobs: Sequence[Submission]) -> list[JobRow]:
     """Puts the jobs into the queue, in order, and their code beside them."""
     numbered = _with_ids(jobs, desk.now)
-    before = predecessors(batch_of(numbered), lambda job_id: _known(desk.db, job_id))
+    before = predecessors(batch_of(numbered), lambda job_id: known(desk.db, job_id))
     for each in numbered:
-        _insert(desk, replace(each, spec=replace(each.spec, after=before[each.job_id])))
+        _refuse_twice(desk.db, each)
+        desk.keep_code(each)
+        spec = replace(each.spec, name="", after=())
+        own = own_part(after=before[each.job_id])
+        desk.put([(each.job_id, each.spec.name, own)], desk.batch(spec))
+    desk.close()
     for job_id, wanted in before.items():
-        _link(desk, job_id, wanted)
-    return [JobRow(each.job_id, 0, each.spec.name, desk.owner, _state(desk.db, each.job_id)) for each in numbered]
+        link(desk, job_id, wanted)
+    return [
+        JobRow(each.job_id, 0, each.spec.name, desk.owner, _state(desk.db, each.job_id, before[each.job_id]))
+        for each in numbered
+    ]
 
 
 def _with_ids(jobs: Sequence[Submission], now: float) -> list[Submission]:
-    fresh = _fresh_ids(now)
+    fresh = fresh_ids(now)
     return [each if each.job_id else replace(each, job_id=next(fresh)) for each in jobs]
 
 
-def _fresh_ids(now: float) -> Iterator[str]:
+def fresh_ids(now: float) -> Iterator[str]:
     """Ids that no other queue file gives either, in order of time; those of one call follow one another."""
     number = (int(now * 1000) << CHANCE_BITS) | secrets.randbits(CHANCE_BITS)
     while True:
-        yield "".join(DIGITS[(number >> 5 * place) & 31] for place in reversed(range(ID_LENGTH)))
-        number += 1
+        high, low = divmod(number, len(PAIRS))
+        head = "".join(DIGITS[(high >> 5 * place) & 31] for place in reversed(range(ID_LENGTH - 2)))
+        yield from (head + pair for pair in PAIRS[low:])
+        number += len(PAIRS) - low
 
 
-def _known(db: Db, job_id: str) -> bool:
+def known(db: Db, job_id: str) -> bool:
+    """Whether the file holds a job of that id."""
     return db.execute("SELECT 1 FROM job WHERE job_id = ?", (job_id,)).fetchone() is not None
 
 
-def _state(db: Db, job_id: str) -> JobState:
+def _state(db: Db, job_id: str, after: Sequence[str]) -> JobState:
+    """Only a job that comes after others may have ended already."""
+    if not after:
+        return JobState.WAITING
     return JobState(db.execute("SELECT state FROM job WHERE job_id = ?", (job_id,)).fetchone()["state"])
 
 
-def _insert(desk: Desk, job: Submission) -> None:
-    spec = job.spec
-    if _known(desk.db, job.job_id):
-        raise Final(Code.JOB_INVALID, f"{spec.name}: there is a job with the id {job.job_id} already; choose another")
-    if spec.code is not None:
-        desk.db.execute("INSERT OR IGNORE INTO code VALUES (?, ?)", (spec.code.sha256, job.code))
-    shape = shape_number(desk.db, shape_of(spec, desk.owner))
-    body = json.dumps(to_plain(spec), separators=(",", ":"))
-    limits = (spec.priority, spec.attempts, spec.max_interruptions)
-    desk.db.execute(INSERT, (job.job_id, spec.name, desk.owner, desk.queue, shape, body, *limits, desk.now))
+def _refuse_twice(db: Db, job: Submission) -> None:
+    if known(db, job.job_id):
+        there = f"there is a job with the id {job.job_id} already; choose another"
+        raise Final(Code.JOB_INVALID, f"{job.spec.name}: {there}")
 
 
-def _link(desk: Desk, job_id: str, wanted: Sequence[str]) -> None:
+def link(desk: Desk, job_id: str, wanted: Sequence[str]) -> None:
     """Notes whom the job waits for; one that has already ended badly ends this one too."""
     if not wanted:
         return

@@ -1,116 +1,207 @@
-"""Claiming: many requests, one transaction; per request the first job in order among the shapes that fit."""
+"""Claiming: many requests, one transaction; per request the job whose turn it is among those that fit."""
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from bisect import insort
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from pilot.core.reporting import clean
+from pilot.core.turns import OVERDUE_EVERY, Use, turn
 from pilot.model.capability import Offer
 from pilot.model.faults import Code, fault
 from pilot.model.files import Resume
-from pilot.model.job import Grant, JobSpec, Verdict
+from pilot.model.job import Grant, Verdict
 from pilot.model.plain import PlainError, from_plain
-from pilot.model.queue import QueueSettings
+from pilot.model.queue import QueueSettings, QueueState
 from pilot.ports import ClaimRequest
 from pilot.queue import fate
-from pilot.queue.shapes import HEAD
+from pilot.queue.lanes import Lane, Lanes
+from pilot.queue.reservations import Ask, Reservations
+from pilot.queue.shapes import Fitting
+from pilot.queue.templates import Templates
 
 Db = sqlite3.Connection
-Fits = Mapping[Offer, frozenset[int]]
-Head = tuple[int, int, int]  # minus priority, job, shape: the smallest is next
+Fits = Callable[[int], bool]
 
 TAKE = """
 UPDATE job SET state = 'granted', attempt = attempt + 1, lease_until = ?, pilot = ?, command = '' WHERE job = ?
-RETURNING job, job_id, attempt, owner, spec, resume
+RETURNING job, job_id, name, attempt, owner, template, own, resume
 """
-SELECT = "SELECT job, job_id, attempt, owner, spec, resume FROM job WHERE job = ?"
+SELECT = "SELECT job, job_id, name, attempt, owner, template, own, resume FROM job WHERE job = ?"
 NOTE = "INSERT INTO granted (claim_id, job, attempt, pilot, state, granted) VALUES (?, ?, ?, ?, 'leased', ?)"
+KNOWN = "SELECT claim_id FROM granted WHERE claim_id IN (SELECT value FROM json_each(?))"
+CHOICES_PER_GRANT = 100  # rows that no pilot can read are ended and passed over; so many in a row are enough for once
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a server remembers from claim to claim: lanes, what fits, descriptions; and how many grants it gave."""
+
+    lanes: Lanes
+    fitting: Fitting
+    templates: Templates
+    reservations: Reservations
+    grants: int = 0
+
+    def forget(self) -> None:
+        """A transaction was undone: what it had put into the memory goes."""
+        self.lanes.forget()
+
+    def refresh(self, db: Db) -> None:
+        """Reads what has changed."""
+        for shape in self.lanes.refresh(db):
+            self.fitting.load(db, shape)
+        self.reservations.refresh(db)
 
 
 @dataclass(slots=True)
 class Round:
-    """One call of claim inside its transaction; `heads` remembers the next job of each shape."""
+    """One call of claim inside its transaction; `turns` are the owners in order."""
 
     db: Db
     queue: QueueSettings
     now: float
-    fits: Fits
-    heads: dict[int, Head | None] = field(default_factory=dict)
+    memory: Memory
+    uses: dict[str, Use]
+    turns: list[tuple[float, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        owners = [each for each in self.memory.lanes.heads if self._may_run(each)]
+        self.turns = sorted((turn(self.uses.get(each, Use()), self.now), each) for each in owners)
+
+    def _may_run(self, owner: str) -> bool:
+        state = self.queue.state
+        return state is QueueState.ONLINE or (state is QueueState.TEST and owner == self.queue.owner)
 
     @property
     def lease_until(self) -> float:
         """When a lease given now runs out."""
         return self.now + self.queue.lease_seconds
 
+    def choose(self, offer: Offer, fits: Fits) -> Lane | None:
+        """The lane whose turn it is, for that offer."""
+        kept_for = self.memory.reservations.shape_for(offer.pilot_id)
+        if kept_for:
+            lane = self.memory.lanes.lanes.get(kept_for)
+            return lane if lane is not None and self._may_run(lane.owner) and fits(kept_for) else None
+        found = None
+        if self.memory.grants % OVERDUE_EVERY == OVERDUE_EVERY - 1:
+            late = self.memory.lanes.late(self.now)
+            found = next((each for each in late if self._may_run(each.owner) and fits(each.shape)), None)
+        return found or next(self._in_order(fits), None)
 
-def claim_all(turn: Round, requests: Sequence[ClaimRequest]) -> list[Grant | None]:
+    def _in_order(self, fits: Fits) -> Iterator[Lane]:
+        lanes = self.memory.lanes
+        for _, owner in self.turns:
+            for head in lanes.heads.get(owner, ()):
+                if fits(head[2]):
+                    yield lanes.lanes[head[2]]
+
+    def count(self, lane: Lane) -> None:
+        """The grant counts at once: the next owner's turn comes nearer."""
+        self.memory.grants += 1
+        use = self.uses.get(lane.owner, Use())
+        self.uses[lane.owner] = replace(use, running=use.running + lane.weight)
+        self.turns.remove((turn(use, self.now), lane.owner))
+        if lane.owner in self.memory.lanes.heads:
+            insort(self.turns, (turn(self.uses[lane.owner], self.now), lane.owner))
+
+
+def known_claims(db: Db, requests: Sequence[ClaimRequest]) -> set[str]:
+    """Which of the claim ids have been seen before."""
+    ids = json.dumps([each.claim_id for each in requests])
+    return {row[0] for row in db.execute(KNOWN, (ids,))}
+
+
+def anything(turn_: Round, requests: Sequence[ClaimRequest]) -> bool:
+    """Whether these requests would change anything."""
+    kept, lanes = turn_.memory.reservations, turn_.memory.lanes
+    if known_claims(turn_.db, requests) or kept.over(turn_.db, lanes, turn_.now):
+        return True
+    for offer in dict.fromkeys(each.offer for each in requests):
+        fits = turn_.memory.fitting.of(offer)
+        if turn_.choose(offer, fits) is not None or kept.wanted(turn_.db, lanes, Ask(offer, fits, turn_.now)):
+            return True
+    return False
+
+
+def claim_all(turn_: Round, requests: Sequence[ClaimRequest]) -> list[Grant | None]:
     """One answer per request, in order."""
-    return [_claim(turn, each) for each in requests]
+    known = known_claims(turn_.db, requests)
+    seen: dict[int, Fits] = {}
+    answers: list[Grant | None] = []
+    for each in requests:
+        if each.claim_id in known:
+            answers.append(_again(turn_, each.claim_id))
+            continue
+        fits = seen.get(id(each.offer))
+        if fits is None:
+            fits = seen[id(each.offer)] = _begin(turn_, each.offer)
+        grant = _claim(turn_, each, fits)
+        answers.append(grant)
+        if grant is not None:
+            known.add(each.claim_id)
+    turn_.memory.lanes.note_served(turn_.db)
+    return answers
 
 
-def any_known(db: Db, requests: Sequence[ClaimRequest]) -> bool:
-    """Whether one of the claim ids has been seen before."""
-    return any(_is_known(db, each.claim_id) for each in requests)
+def _begin(turn_: Round, offer: Offer) -> Fits:
+    """What the offer fits; a pilot that should be kept free for a big job is, from now on."""
+    fits = turn_.memory.fitting.of(offer)
+    kept = turn_.memory.reservations
+    if not kept.shape_for(offer.pilot_id):
+        shape = kept.wanted(turn_.db, turn_.memory.lanes, Ask(offer, fits, turn_.now))
+        if shape:
+            kept.make(turn_.db, shape, offer.pilot_id, turn_.now)
+    return fits
 
 
-def grant_of(db: Db, queue: QueueSettings, job: int) -> Grant:
+def grant_of(db: Db, queue: QueueSettings, templates: Templates, job: int) -> Grant:
     """The job's newest attempt as its pilot is told."""
-    return _grant(db.execute(SELECT, (job,)).fetchone(), queue)
+    return _grant(db, db.execute(SELECT, (job,)).fetchone(), queue, templates)
 
 
-def _is_known(db: Db, claim_id: str) -> bool:
-    return db.execute("SELECT 1 FROM granted WHERE claim_id = ?", (claim_id,)).fetchone() is not None
-
-
-def _claim(turn: Round, request: ClaimRequest) -> Grant | None:
-    if _is_known(turn.db, request.claim_id):
-        return _again(turn, request.claim_id)
-    grant = None
-    while grant is None and (head := _next(turn, turn.fits.get(request.offer, frozenset()))) is not None:
-        grant = _take(turn, head, request)
-    return grant
-
-
-def _again(turn: Round, claim_id: str) -> Grant | None:
+def _again(turn_: Round, claim_id: str) -> Grant | None:
     """The same grant while its lease holds; a claim id that is spent is spent for ever."""
-    attempt = fate.attempt_of_claim(turn.db, claim_id)
+    attempt = fate.attempt_of_claim(turn_.db, claim_id)
     if attempt is None or not attempt.alive or attempt.state != fate.LEASED:
         return None
-    fate.extend(turn.db, attempt, turn.lease_until)
-    return grant_of(turn.db, turn.queue, attempt.job)
+    fate.extend(turn_.db, attempt, turn_.lease_until)
+    return grant_of(turn_.db, turn_.queue, turn_.memory.templates, attempt.job)
 
 
-def _next(turn: Round, shapes: frozenset[int]) -> Head | None:
-    heads = (_head(turn, shape) for shape in shapes)
-    return min((head for head in heads if head is not None), default=None)
+def _claim(turn_: Round, request: ClaimRequest, fits: Fits) -> Grant | None:
+    for _ in range(CHOICES_PER_GRANT):
+        lane = turn_.choose(request.offer, fits)
+        if lane is None:
+            return None
+        grant = _take(turn_, lane, request)
+        if grant is not None:
+            return grant
+    return None
 
 
-def _head(turn: Round, shape: int) -> Head | None:
-    if shape not in turn.heads:
-        row = turn.db.execute(HEAD, (turn.queue.name, shape)).fetchone()
-        turn.heads[shape] = (-row["priority"], row["job"], shape) if row else None
-    return turn.heads[shape]
-
-
-def _take(turn: Round, head: Head, request: ClaimRequest) -> Grant | None:
-    """The job of that head; None for a row that no pilot can read, which fails so that nobody waits behind it."""
-    _, job, shape = head
-    pilot = request.offer.pilot_id
-    row = turn.db.execute(TAKE, (turn.lease_until, pilot, job)).fetchone()
-    del turn.heads[shape]
+def _take(turn_: Round, lane: Lane, request: ClaimRequest) -> Grant | None:
+    """The lane's next job; None for a row that no pilot can read, which fails so that nobody waits behind it."""
+    db, pilot, job = turn_.db, request.offer.pilot_id, lane.head[1]
+    row = db.execute(TAKE, (turn_.lease_until, pilot, job)).fetchone()
+    turn_.memory.lanes.served(db, lane.shape, turn_.now)
+    turn_.count(lane)
     try:
-        grant = _grant(row, turn.queue)
+        grant = _grant(db, row, turn_.queue, turn_.memory.templates)
     except (ValueError, RecursionError) as problem:
         detail = f"the queue's copy of the job cannot be read: {clean(str(problem))[:200]}"
-        fate.finish(turn.db, job, Verdict.FAILED, fault(Code.JOB_INVALID, detail), turn.now)
+        fate.finish(db, job, Verdict.FAILED, fault(Code.JOB_INVALID, detail), turn_.now)
         return None
-    turn.db.execute(NOTE, (request.claim_id, job, grant.attempt, pilot, turn.now))
+    db.execute(NOTE, (request.claim_id, job, grant.attempt, pilot, turn_.now))
+    if turn_.memory.reservations.shape_for(pilot) == lane.shape:
+        turn_.memory.reservations.end(db, lane.shape)
     return grant
 
 
-def _grant(row: sqlite3.Row, queue: QueueSettings) -> Grant:
-    spec = from_plain(JobSpec, json.loads(row["spec"]))
+def _grant(db: Db, row: sqlite3.Row, queue: QueueSettings, templates: Templates) -> Grant:
+    spec = templates.spec(db, row)
     if not spec.needs or not spec.command:
         raise PlainError("needs and command may not be empty")
     return Grant(

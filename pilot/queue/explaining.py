@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pilot.core.matching import Fit, Refusal, Shape, fit
+from pilot.core.turns import turn
 from pilot.model.capability import Offer
 from pilot.model.plain import from_plain
 from pilot.model.queue import Explanation, JobState, Nearest, QueueSettings, QueueState
 from pilot.ports import Matcher
+from pilot.queue.shapes import CLAIMABLE, read_shape
+from pilot.queue.shares import uses
 
 Db = sqlite3.Connection
 
@@ -18,10 +21,19 @@ WAITED_FOR = """
 SELECT job_id, name, state FROM job JOIN edge ON edge.after = job.job
 WHERE edge.job = ? AND verdict != 'succeeded' ORDER BY job.job LIMIT 1
 """
-AHEAD = """
-SELECT count(*) FROM job WHERE queue = ? AND state = 'waiting' AND blockers = 0 AND not_before IS NULL
-    AND (priority > ? OR priority = ? AND job < ?)
+OWN_LANES = """
+SELECT shape FROM lane JOIN shape USING (shape) WHERE lane.queue = ? AND shape.owner = ? AND waiting > 0
 """
+AHEAD = f"""
+SELECT count(*) FROM (SELECT 1 FROM job INDEXED BY claimable WHERE {CLAIMABLE} AND shape = ?
+    AND (place < ? OR place = ? AND job < ?) LIMIT ?)
+"""  # noqa: S608 - made of constants
+OTHERS = """
+SELECT DISTINCT shape.owner FROM lane JOIN shape USING (shape) WHERE lane.queue = ? AND waiting > 0 AND shape.owner != ?
+"""
+KEPT_FREE = "SELECT pilot, since FROM reservation WHERE queue = ? AND shape = ?"
+KEPT_FOR_OTHERS = "SELECT pilot FROM reservation WHERE queue = ? AND shape != ?"
+COUNTED_TO = 100_000  # who has more ahead than that does not ask how many more
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +64,58 @@ def explain(db: Db, row: sqlite3.Row, queue: QueueSettings, matcher: Matcher, no
     seen = _offers(db, row, matcher)
     if not seen:
         return _say(row, "offers", "offers", "at least one", "none seen: no pilot has asked this queue yet")
-    fitting = next((each for each in seen if each.refusal is None), None)
-    if fitting is not None:
-        ahead = db.execute(AHEAD, (queue.name, row["priority"], row["priority"], row["job"])).fetchone()[0]
-        return _say(row, "order", "turn", "to be next", f"{ahead} jobs are ahead; an offer fits", fitting.nearest)
-    return _refused(row, max(seen, key=lambda each: (each.refusal.depth if each.refusal else 0, each.at)))
+    fitting = [each for each in seen if each.refusal is None]
+    if fitting:
+        return _order(db, row, queue, fitting, now)
+    kept = db.execute(KEPT_FREE, (queue.name, row["shape"])).fetchone()
+    nearest = max(seen, key=lambda each: (each.refusal.depth if each.refusal else 0, each.at))
+    return _draining(row, kept, nearest) if kept is not None else _refused(row, nearest)
+
+
+def _draining(row: sqlite3.Row, kept: sqlite3.Row, nearest: Seen) -> Explanation:
+    refusal = nearest.refusal or Refusal("", "", "", "")
+    wanted = f"{refusal.attribute} {refusal.wanted} at once"
+    found = f"{refusal.offered} free; pilot {kept['pilot']} is kept free for it since {iso(kept['since'])}"
+    return _say(row, "reservation", "room", wanted, found, nearest.nearest)
+
+
+def _order(db: Db, row: sqlite3.Row, queue: QueueSettings, fitting: list[Seen], now: float) -> Explanation:
+    """It fits: others are before it. Its own owner's by their place, other owners by what they use."""
+    taken = {each["pilot"] for each in db.execute(KEPT_FOR_OTHERS, (queue.name, row["shape"]))}
+    open_to_it = next((each for each in fitting if each.offer.pilot_id not in taken), None)
+    if open_to_it is None:
+        found = f"pilot {fitting[0].offer.pilot_id} is kept free for a larger job that has waited long"
+        return _say(row, "reservation", "pilot", "one that is not reserved", found, fitting[0].nearest)
+    ahead = _ahead(db, row)
+    jobs = f"{ahead if ahead <= COUNTED_TO else f'more than {COUNTED_TO}'} jobs are ahead"
+    using, others = _shares(db, row, queue, now)
+    if not others:
+        return _say(row, "order", "turn", "to be next", f"{jobs}; an offer fits", open_to_it.nearest)
+    less, least = len(others), min(others, key=lambda each: each[0])
+    found = (
+        f"{row['owner']} uses {using:.1f} cores, now and of late; {less} who use less go first ({least[1]}: "
+        f"{least[0]:.1f}); {jobs} of {row['owner']}'s own"
+    )
+    return _say(row, "share", "use", "the least of all whose jobs wait", found, open_to_it.nearest)
+
+
+def _ahead(db: Db, row: sqlite3.Row) -> int:
+    """How many jobs of the same owner are before it."""
+    place = (row["place"], row["place"], row["job"])
+    lanes = [each[0] for each in db.execute(OWN_LANES, (row["queue"], row["owner"])).fetchall()]
+    counted = 0
+    for shape in lanes:
+        counted += db.execute(AHEAD, (row["queue"], shape, *place, COUNTED_TO + 1)).fetchone()[0]
+    return counted
+
+
+def _shares(db: Db, row: sqlite3.Row, queue: QueueSettings, now: float) -> tuple[float, list[tuple[float, str]]]:
+    """What the owner uses, and the others with waiting jobs who use less."""
+    used = {owner: turn(use, now) for owner, use in uses(db, queue.name).items()}
+    own = used.get(row["owner"], 0.0)
+    waiting = () if queue.state is QueueState.TEST else db.execute(OTHERS, (queue.name, row["owner"])).fetchall()
+    others = [(used.get(each[0], 0.0), str(each[0])) for each in waiting]
+    return own, [each for each in others if each[0] < own]
 
 
 def _say(
@@ -108,8 +167,7 @@ def _waiting(db: Db, row: sqlite3.Row, queue: QueueSettings, now: float) -> Expl
 
 
 def _offers(db: Db, row: sqlite3.Row, matcher: Matcher) -> list[Seen]:
-    body = db.execute("SELECT body FROM shape WHERE shape = ?", (row["shape"],)).fetchone()[0]
-    shape = from_plain(Shape, json.loads(body))
+    shape = read_shape(db, row["shape"])
     return [_seen(each, shape, matcher) for each in db.execute(OFFERS)]
 
 

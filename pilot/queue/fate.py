@@ -13,6 +13,7 @@ from pilot.core.attempts import Next, Patience, after_silence
 from pilot.model.faults import Code, Fault, fault
 from pilot.model.job import Verdict
 from pilot.model.plain import to_plain
+from pilot.queue.shares import Held, charge
 
 Db = sqlite3.Connection
 
@@ -20,8 +21,9 @@ LEASED, EXPIRED, REPORTED, RETURNED = "leased", "expired", "reported", "returned
 
 _ATTEMPT = """
 SELECT job.job, job_id, job.attempt = granted.attempt AS newest, granted.attempt AS number, job.state AS job_state,
-    granted.state AS state, held, attempts, max_interruptions, failures, interruptions, command, job.pilot
-FROM granted JOIN job ON job.job = granted.job WHERE """
+    granted.state AS state, held, attempts, max_interruptions, failures, interruptions, command, job.pilot,
+    job.queue, job.owner, shape.weight, granted.granted AS since
+FROM granted JOIN job ON job.job = granted.job JOIN shape ON shape.shape = job.shape WHERE """
 OF_JOB = _ATTEMPT + "job_id = ? AND granted.attempt = ?"
 OF_CLAIM = _ATTEMPT + "claim_id = ?"
 OVERDUE = _ATTEMPT + "job.state = 'granted' AND lease_until <= ? AND granted.attempt = job.attempt"
@@ -41,6 +43,7 @@ class Attempt:
     patience: Patience
     command: str
     pilot: str
+    share: Held
 
     @property
     def alive(self) -> bool:
@@ -72,6 +75,7 @@ def _read(row: sqlite3.Row) -> Attempt:
         patience=Patience(row["attempts"], row["max_interruptions"], row["failures"], row["interruptions"]),
         command=row["command"],
         pilot=row["pilot"],
+        share=Held(row["queue"], row["owner"], row["weight"], row["since"]),
     )
 
 
@@ -113,20 +117,25 @@ def mark(db: Db, attempt: Attempt, state: str) -> None:
 
 
 def settle(db: Db, attempt: Attempt, following: Next, now: float) -> None:
-    """The attempt is over: the job waits again, or is done."""
+    """The attempt is over: the job waits again, or is done; what it used is charged to its owner."""
     patience = following.patience
+    if attempt.state == LEASED:
+        charge(db, attempt.share, now)
     db.execute(
-        "UPDATE job SET state = ?, lease_until = NULL, failures = ?, interruptions = ?, not_before = ? WHERE job = ?",
-        (
-            "held" if attempt.held else "waiting",
-            patience.failures,
-            patience.interruptions,
-            now + following.delay_seconds if following.delay_seconds else None,
-            attempt.job,
-        ),
+        "UPDATE job SET failures = ?, interruptions = ? WHERE job = ?",
+        (patience.failures, patience.interruptions, attempt.job),
     )
     if following.verdict is not None:
         finish(db, attempt.job, following.verdict, following.fault, now)
+    else:
+        db.execute(
+            "UPDATE job SET state = ?, lease_until = NULL, not_before = ? WHERE job = ?",
+            (
+                "held" if attempt.held else "waiting",
+                now + following.delay_seconds if following.delay_seconds else None,
+                attempt.job,
+            ),
+        )
 
 
 def finish(db: Db, job: int, verdict: Verdict, why: Fault | None, now: float) -> None:

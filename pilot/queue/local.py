@@ -7,7 +7,8 @@ count. A clock that jumps back keeps the jobs of a dead pilot for as much longer
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from pilot.core.attempts import after_report, after_return
@@ -17,20 +18,23 @@ from pilot.model.faults import Code
 from pilot.model.files import CodePack
 from pilot.model.job import Grant
 from pilot.model.plain import to_plain
-from pilot.model.queue import QueueSettings, QueueState
+from pilot.model.queue import QueueSettings
 from pilot.model.report import Report
 from pilot.ports import Beat, BeatReply, ClaimRequest, Final, Matcher, Registration, Unclaim
 from pilot.queue import fate
-from pilot.queue.claims import Fits, Round, any_known, claim_all
+from pilot.queue.claims import Memory, Round, anything, claim_all
 from pilot.queue.fate import Db
+from pilot.queue.lanes import Lanes
+from pilot.queue.offers import forget_old, note_offer
+from pilot.queue.reservations import Reservations
 from pilot.queue.settings import DEFAULT_QUEUE, read_settings
-from pilot.queue.shapes import Fitting, waiting_shapes
+from pilot.queue.shapes import Fitting
+from pilot.queue.shares import uses
 from pilot.queue.store import Store
+from pilot.queue.templates import Templates
 
 OFFER_AGAIN_SECONDS = 60.0  # an offer that has not changed is noted again after that time, for `explain`
-OFFERS_KEPT_SECONDS = 7 * 86400.0
 
-NOTE_OFFER = "INSERT OR REPLACE INTO offer (pilot, host, body, seen) VALUES (?, ?, ?, ?)"
 NOTE_REPORT = "INSERT INTO report (job, attempt, body, received) VALUES (?, ?, ?, ?)"
 TOMBSTONE = "INSERT OR IGNORE INTO granted (claim_id, state, granted) VALUES (?, 'returned', ?)"
 
@@ -45,7 +49,9 @@ class LocalServer:
         self._store = store
         self._name = name
         self._wall = wall
-        self._fitting = Fitting(matcher)
+        fitting = Fitting(matcher)
+        self._memory = Memory(Lanes(name), fitting, Templates(), Reservations(name, fitting))
+        self._plenty = False  # every request of the last claim was granted: there is probably more
         self._noted: dict[str, tuple[Offer, float]] = {}  # by pilot: the offer last noted, and when
         self._seen = -1  # the file's version at the last claim
         self._due: float | None = None  # when a lease or a wait runs out next
@@ -55,26 +61,27 @@ class LocalServer:
         """Makes the pilot known, with what it offers."""
         now = self._wall()
         with effect("queue.register"), self._store.writing() as db:
-            db.execute("DELETE FROM offer WHERE seen < ?", (now - OFFERS_KEPT_SECONDS,))
-            _note(db, offer, now)
+            forget_old(db, now)
+            note_offer(db, offer, now)
             queue = read_settings(db, self._name)
         self._noted[offer.pilot_id] = (replace(offer, seconds=0.0), now)
         return Registration(queue.lease_seconds, queue.poll_seconds, queue.state)
 
     def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Grant | None]:
-        """Matches in a snapshot, without holding anybody up; then grants all requests in one transaction."""
+        """Looks in a snapshot, without holding anybody up, unless there was plenty; then grants in one transaction."""
         now = self._wall()
         self._stirred, self._seen = False, self._store.version()
         fresh = self._fresh_offers([each.offer for each in requests], now)
-        fits, busy = self._match(requests, now)
-        if not (busy or fresh):
+        if not (fresh or self._plenty or self._look(requests, now)):
             return [None] * len(requests)
-        with effect("queue.claim"), self._store.writing() as db:
+        self._plenty = False
+        with effect("queue.claim"), self._remembering() as db:
             for offer in fresh:
-                _note(db, offer, now)
-            answers = self._grant(db, requests, fits, now)
+                note_offer(db, offer, now)
+            answers = self._grant(db, requests, now)
         self._noted.update({offer.pilot_id: (replace(offer, seconds=0.0), now) for offer in fresh})
         self._stirred = any(answers)
+        self._plenty = all(answers)
         return answers
 
     def changed(self, patience: float = 0.0) -> bool:
@@ -133,24 +140,36 @@ class LocalServer:
         before, at = self._noted.get(offer.pilot_id, (None, 0.0))
         return before == replace(offer, seconds=0.0) and now - at < OFFER_AGAIN_SECONDS
 
-    def _match(self, requests: Sequence[ClaimRequest], now: float) -> tuple[Fits, bool]:
-        """Which shapes each offer fits, and whether there is anything to be written."""
-        with self._store.reading() as db:
-            queue = read_settings(db, self._name)
-            shapes = waiting_shapes(db, self._name, now) if _gives(queue) else set()
-            self._fitting.load(db, shapes)
-            known = any_known(db, requests)
-            self._due = fate.next_due(db)
-        owner = queue.owner if queue.state is QueueState.TEST else ""
-        fits = {offer: self._fitting.fitting(shapes, offer, owner) for offer in {each.offer for each in requests}}
-        return fits, known or any(fits.values())
+    @contextmanager
+    def _remembering(self) -> Iterator[Db]:
+        """A transaction; what it put into the memory is forgotten if it is undone."""
+        kept = False
+        try:
+            with self._store.writing() as db:
+                yield db
+            kept = True
+        finally:
+            if not kept:
+                self._memory.forget()
 
-    def _grant(self, db: Db, requests: Sequence[ClaimRequest], fits: Fits, now: float) -> list[Grant | None]:
-        queue = read_settings(db, self._name)
+    def _look(self, requests: Sequence[ClaimRequest], now: float) -> bool:
+        """Whether there is anything to be written."""
+        with self._store.reading() as db:
+            self._memory.refresh(db)
+            self._due = fate.next_due(db)
+            overdue = self._due is not None and self._due <= now
+            return overdue or anything(self._round(db, now), requests)
+
+    def _grant(self, db: Db, requests: Sequence[ClaimRequest], now: float) -> list[Grant | None]:
         self.expired += fate.expire(db, now)
-        answers = claim_all(Round(db, queue, now, fits if _gives(queue) else {}), requests)
+        self._memory.refresh(db)
+        self._memory.reservations.end_old(db, self._memory.lanes, now)
+        answers = claim_all(self._round(db, now), requests)
         self._due = fate.next_due(db)
         return answers
+
+    def _round(self, db: Db, now: float) -> Round:
+        return Round(db, read_settings(db, self._name), now, self._memory, uses(db, self._name))
 
     # --- inside renew and adopt ---
 
@@ -169,14 +188,6 @@ class LocalServer:
         fate.extend(db, attempt, self._wall() + queue.lease_seconds)
         fate.hand_over(db, attempt, pilot_id)
         return BeatReply(beat.job_id, beat.attempt, True, queue.lease_seconds)
-
-
-def _gives(queue: QueueSettings) -> bool:
-    return queue.state in (QueueState.ONLINE, QueueState.TEST)
-
-
-def _note(db: Db, offer: Offer, now: float) -> None:
-    db.execute(NOTE_OFFER, (offer.pilot_id, offer.host, json.dumps(to_plain(offer)), now))
 
 
 def _record(db: Db, report: Report, now: float) -> bool:

@@ -16,9 +16,11 @@ from pathlib import Path
 from pilot.failpoints import effect
 from pilot.model.faults import Code
 from pilot.ports import Final, Passing, PortError
-from pilot.queue import filesystem, schema
+from pilot.queue import counting, filesystem, schema, upgrade
 
 BUSY_SECONDS = 30.0  # longer than any transaction of ours; shorter than a lease
+CACHE_KIB = 32 << 10  # grows as pages are touched; a pilot of a small queue never fills it
+CHECKPOINT_PAGES = 4000  # 16 MB: a page that many commits touch is folded into the file once for all of them
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 LocksWork = Callable[[Path], bool]
 
@@ -79,6 +81,7 @@ class Store:
         """What is wrong with the file's structure; empty when it is sound."""
         with self.reading() as db:
             found = [str(row[0]) for row in db.execute("PRAGMA integrity_check(10)")]
+            found += counting.differences(db)
             dangling = [f"{row[0]} row {row[1]}: no such {row[2]}" for row in db.execute("PRAGMA foreign_key_check")]
         return tuple([each for each in found if each != "ok"] + dangling)
 
@@ -134,7 +137,9 @@ def _prepare(db: sqlite3.Connection, path: Path, mountinfo: str) -> str:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if identity != schema.APPLICATION_ID:
         raise Final(Code.SERVER_REFUSED, f"{path}: not a queue; name another file")
-    if version != schema.VERSION:
+    if version == upgrade.FROM:
+        upgrade.upgrade(db)
+    elif version != schema.VERSION:
         advice = "use the pilot that made it, or a new queue"
         raise Final(Code.SERVER_REFUSED, f"{path}: schema version {version}, not {schema.VERSION}; {advice}")
     journal = db.execute("PRAGMA journal_mode").fetchone()[0]
@@ -142,6 +147,8 @@ def _prepare(db: sqlite3.Connection, path: Path, mountinfo: str) -> str:
     # EXTRA also syncs the directory after the rollback journal is gone, without which a commit may be undone.
     db.execute(f"PRAGMA synchronous = {'FULL' if journal == 'wal' else 'EXTRA'}")
     db.execute("PRAGMA foreign_keys = ON")
+    db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     db.execute("PRAGMA trusted_schema = OFF")
     return warning
 

@@ -3,20 +3,23 @@
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pilot.failpoints import effect
 from pilot.model.faults import Code, Fault, fault
-from pilot.model.job import JobSpec, Verdict
+from pilot.model.job import Verdict
 from pilot.model.plain import from_plain
-from pilot.model.queue import Explanation, JobRow, JobState, JobView, QueueSettings, Submission
+from pilot.model.queue import Explanation, JobRow, JobState, JobView, QueueSettings, Submission, Sweep
 from pilot.model.report import Report
 from pilot.ports import Final, Matcher, Unknown
 from pilot.queue import adding
 from pilot.queue.explaining import explain, iso
 from pilot.queue.fate import finish
+from pilot.queue.rows import Desk
 from pilot.queue.settings import DEFAULT_QUEUE, read_settings
 from pilot.queue.store import Store
+from pilot.queue.sweeping import add_rows
+from pilot.queue.templates import Templates
 
 Db = sqlite3.Connection
 Change = Callable[[Db, sqlite3.Row], None]
@@ -27,10 +30,12 @@ SELECT job_id FROM job JOIN edge ON edge.after = job.job WHERE edge.job = ? AND 
 BY_ID = "SELECT * FROM job WHERE queue = ? AND job_id = ? AND (? = '' OR owner = ?)"
 BY_NAME = "SELECT * FROM job WHERE queue = ? AND name = ? AND (? = '' OR owner = ?) LIMIT 2"
 LIST = """
-SELECT job_id, attempt, name, owner, state, verdict FROM job
-WHERE queue = ? AND (? = '' OR owner = ?) AND (? = '[]' OR state IN (SELECT value FROM json_each(?)))
-ORDER BY job LIMIT ?
+SELECT job_id, attempt, name, owner, state, verdict FROM job WHERE queue = ? AND (? = '' OR owner = ?)
 """
+IN_STATE = {  # as the indices have it, where there is one: of a million jobs few run, and few are held
+    each: f"{LIST} AND state = '{each.value}'" for each in JobState
+}
+ALL = f"{LIST} AND (? = '[]' OR state IN (SELECT value FROM json_each(?)))"  # noqa: S608 - made of constants
 
 
 class LocalQueue:
@@ -58,14 +63,22 @@ class LocalQueue:
             adding.check(each, self._matcher)
         with effect("queue.add"), self._store.writing() as db:
             read_settings(db, self._name)
-            return adding.add_all(adding.Desk(db, self._name, self._user, self._wall()), jobs)
+            return adding.add_all(Desk(db, self._name, self._user, self._wall()), jobs)
+
+    def add_sweep(self, template: Submission, parameters: Iterable[Mapping[str, str]]) -> Sweep:
+        """Takes a job for each mapping, or none: `{name}` in the template stands for that parameter's value."""
+        adding.check(template, self._matcher)
+        with effect("queue.add-sweep"), self._store.writing() as db:
+            read_settings(db, self._name)
+            return add_rows(Desk(db, self._name, self._user, self._wall()), template, parameters)
 
     def find(self, states: Sequence[JobState] = (), owner: str = "", limit: int = 0) -> Sequence[JobRow]:
         """The jobs in those states (none given: all) of that owner, in order of arrival."""
-        wanted = json.dumps([each.value for each in states])
+        wanted, given = json.dumps([each.value for each in states]), (self._name, owner, owner)
+        text, more = (IN_STATE[states[0]], ()) if len(states) == 1 else (ALL, (wanted, wanted))
         with self._store.reading() as db:
             read_settings(db, self._name)
-            rows = db.execute(LIST, (self._name, owner, owner, wanted, wanted, limit or -1)).fetchall()
+            rows = db.execute(f"{text} ORDER BY job LIMIT ?", (*given, *more, limit or -1)).fetchall()
         return [_job_row(row) for row in rows]
 
     def show(self, job: str) -> JobView:
@@ -181,7 +194,7 @@ def _view(db: Db, row: sqlite3.Row) -> JobView:
     return JobView(
         job=_job_row(row),
         queue=row["queue"],
-        spec=from_plain(JobSpec, json.loads(row["spec"])),
+        spec=Templates().spec(db, row),
         priority=row["priority"],
         failures=row["failures"],
         interruptions=row["interruptions"],

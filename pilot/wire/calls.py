@@ -27,14 +27,16 @@ GIVEN_QUEUE: Final = "default"  # the queue that is meant where a call names non
 # may be more. `changed` says whether the queue stands otherwise now than at `since`; of "" it always has changed.
 PILOT_CALLS: Final = ("register", "claim", "changed", "renew", "report", "give_back", "adopt", "code")
 # What a user asks. PUT `code?sha256=` takes a raw archive, then `add {jobs: [{spec, job_id}, ...]}` names it.
+# `add_sweep {template: {spec, job_id}, names, rows}` -> Sweep: a job for each row, `{name}` in the template stands for
+# the row's value of that name.
 # `find {states, owner, limit}`, `show {job}`, `results {job}`, `explain {job}`, `settings {}`, and with `{jobs}`
 # `hold`, `release`, `cancel`, `checkpoint`: as the `Queue` port. `ask {job, question}` puts a question to a running job
 # (`tail FILE`, `ls [FOLDER]`, `ps`); `answer {job}` -> {question, answer}, the answer "" until a heartbeat brought it.
 # `log {job, which, offset}` -> {text, offset, live}: what that log holds from there on as far as the service can read
 # it, where to go on reading, and whether more may come.
 USER_CALLS: Final = (
-    "code", "add", "find", "show", "results", "explain", "hold", "release", "cancel", "checkpoint", "settings",
-    "ask", "answer", "log",
+    "code", "add", "add_sweep", "find", "show", "results", "explain", "hold", "release", "cancel", "checkpoint",
+    "settings", "ask", "answer", "log",
 )  # fmt: skip
 CALLS: Final = tuple(dict.fromkeys((*PILOT_CALLS, *USER_CALLS)))
 

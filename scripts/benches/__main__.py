@@ -3,10 +3,15 @@
 import argparse
 import sys
 
-from benches import imports, overhead, throughput
+from benches import imports, overhead, queue, throughput
 from benches.table import show
 
-BENCHES = {"overhead": overhead.measure, "throughput": throughput.measure, "imports": imports.measure}
+BENCHES = {
+    "overhead": overhead.measure,
+    "throughput": throughput.measure,
+    "imports": imports.measure,
+    "queue": queue.measure,
+}
 
 
 def main() -> int:
@@ -15,6 +20,7 @@ def main() -> int:
     parser.add_argument("name", choices=sorted(BENCHES))
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=1000)
+    parser.add_argument("--full", action="store_true", help="queue: 10 M jobs too")
     parser.add_argument("--format", choices=["text", "json"], default="text")
     options = parser.parse_args()
     found = BENCHES[options.name](options)

@@ -19,6 +19,7 @@ from pilot.queue.local import LocalServer
 from pilot.queue.settings import write_settings
 from pilot.queue.store import open_store
 from pilot.queue.users import LocalQueue
+from tests.contracts.queue_version_1 import check_version_1, write_version_1
 from tests.contracts.server_beds import ask, job, offer
 
 SETTINGS = QueueSettings("default", "owner", destination="file:///out")
@@ -50,6 +51,7 @@ def walk(path: Path) -> None:
         make_queue(f"sqlite:{path}", SETTINGS)
     store, other = open_store(path), open_store(path)
     write_settings(store, SETTINGS)
+    _beside(path.with_suffix(".old"), path.with_suffix(".sweep"))
     change_queue(f"sqlite:{path}", "default", "owner", {"poll_seconds": 0.25})
     user = LocalQueue(other, ClassAdMatcher(), "owner")
     if not user.find():
@@ -59,6 +61,22 @@ def walk(path: Path) -> None:
     _pilots_part(LocalServer(store, ClassAdMatcher()), user)
     store.close()
     other.close()
+
+
+def _beside(old: Path, swept: Path) -> None:
+    """What is done to files of their own: one of version 1 is brought up to date, and a sweep comes in."""
+    if not old.exists():
+        write_version_1(old)
+    check_version_1(old)
+    with contextlib.suppress(Final):
+        make_queue(f"sqlite:{swept}", SETTINGS)
+    store = open_store(swept)
+    user = LocalQueue(store, ClassAdMatcher(), "owner")
+    if not user.find():
+        user.add_sweep(job("toy", environment=(("SEED", "{seed}"),)), [{"seed": str(each)} for each in range(5)])
+    assert [each.name for each in user.find()] == [f"toy-{each}" for each in range(1, 6)]
+    assert store.problems() == ()
+    store.close()
 
 
 def _users_part(user: LocalQueue) -> None:

@@ -14,7 +14,8 @@ _IMAGES = "`pilot image build|pull|gc`, not the pilot's: its list is written las
 _NO_O_TMPFILE = "only where the file system knows no nameless files: tests/contracts/test_storage.py"
 ELSEWHERE = {  # every point that the menu of drills does not pass, with its reason
     **dict.fromkeys(
-        ("queue.add", "queue.hold", "queue.release", "queue.checkpoint", "queue.settings", "queue.new", "queue.change",
+        ("queue.add", "queue.add-sweep", "queue.upgrade", "queue.hold", "queue.release", "queue.checkpoint",
+         "queue.settings", "queue.new", "queue.change",
          "queue.create", "queue.create-sync", "queue.cancel"), _USERS),
     **dict.fromkeys(("images.list", "images.forget", "images.put-away", "images.keep-file", "images.keep-directory"),
                     _IMAGES),

@@ -115,10 +115,10 @@ async def add(service: Service, caller: Caller, asked: object) -> Sequence[JobRo
     """Takes all of the jobs or none; their owner is whoever the token says."""
     assert isinstance(asked, Adding)
     for each in asked.jobs:
-        _check(each.spec)
+        check(each.spec)
 
     def work() -> Sequence[JobRow]:
-        jobs = [Submission(each.spec, each.job_id, _code(service, asked.queue, each.spec)) for each in asked.jobs]
+        jobs = [Submission(each.spec, each.job_id, code_of(service, asked.queue, each.spec)) for each in asked.jobs]
         rows = service.queue(asked.queue, caller).add(jobs)
         service.lookout.stir()
         return rows
@@ -128,7 +128,7 @@ async def add(service: Service, caller: Caller, asked: object) -> Sequence[JobRo
     return rows
 
 
-def _check(spec: JobSpec) -> None:
+def check(spec: JobSpec) -> None:
     """What the job file's own check lets nobody write, whoever speaks to us."""
     problem = (
         "it has no name" if not spec.name
@@ -142,7 +142,8 @@ def _check(spec: JobSpec) -> None:
         raise Final(Code.JOB_INVALID, f"job {spec.name[:40]!r}: {problem}")
 
 
-def _code(service: Service, name: str, spec: JobSpec) -> bytes:
+def code_of(service: Service, name: str, spec: JobSpec) -> bytes:
+    """The archive that the job names; it was PUT before."""
     if spec.code is None:
         return b""
     found = service.uploads.get(spec.code.sha256)
@@ -260,24 +261,25 @@ async def _change(
     return rows
 
 
-def _post(verb: str, what: str, run: object, takes: type, gives: object) -> Call:
+def post(verb: str, what: str, run: object, takes: type, gives: object) -> Call:
+    """A call that users make."""
     return Call("POST", path(verb), USERS, what, run, takes, gives)  # type: ignore[arg-type]
 
 
 CALLS = (
-    replace(_post("add", "Takes jobs: all of them or none.", add, Adding, tuple[JobRow, ...]), body=LARGE_BODY),
-    _post("find", "Lists jobs in order of arrival.", find, Finding, tuple[JobRow, ...]),
-    _post("show", "Shows one job in full.", show, OneJob, JobView),
-    _post("results", "Gives the reports of all attempts of a job.", results, OneJob, tuple[Report, ...]),
-    _post("explain", "Says why a job stands where it stands.", explain, OneJob, Explanation),
-    _post("hold", "Keeps jobs from being given out.", hold, SomeJobs, tuple[JobRow, ...]),
-    _post("release", "Lets held jobs be given out again.", release, SomeJobs, tuple[JobRow, ...]),
-    _post("cancel", "Ends jobs.", cancel, SomeJobs, tuple[JobRow, ...]),
-    _post("checkpoint", "Has running jobs write a checkpoint now.", checkpoint, SomeJobs, tuple[JobRow, ...]),
-    replace(_post("settings", "Tells the queue's settings.", settings, NoJob, QueueSettings), roles=EVERYONE),
-    _post("ask", "Puts a question to a running job: tail FILE, ls [FOLDER] or ps.", ask, Asking, type(None)),
-    _post("answer", "Gives what came back.", answer, OneJob, Answered),
-    _post("log", "Gives a piece of a job's log.", log, Reading, logs.Piece),
+    replace(post("add", "Takes jobs: all of them or none.", add, Adding, tuple[JobRow, ...]), body=LARGE_BODY),
+    post("find", "Lists jobs in order of arrival.", find, Finding, tuple[JobRow, ...]),
+    post("show", "Shows one job in full.", show, OneJob, JobView),
+    post("results", "Gives the reports of all attempts of a job.", results, OneJob, tuple[Report, ...]),
+    post("explain", "Says why a job stands where it stands.", explain, OneJob, Explanation),
+    post("hold", "Keeps jobs from being given out.", hold, SomeJobs, tuple[JobRow, ...]),
+    post("release", "Lets held jobs be given out again.", release, SomeJobs, tuple[JobRow, ...]),
+    post("cancel", "Ends jobs.", cancel, SomeJobs, tuple[JobRow, ...]),
+    post("checkpoint", "Has running jobs write a checkpoint now.", checkpoint, SomeJobs, tuple[JobRow, ...]),
+    replace(post("settings", "Tells the queue's settings.", settings, NoJob, QueueSettings), roles=EVERYONE),
+    post("ask", "Puts a question to a running job: tail FILE, ls [FOLDER] or ps.", ask, Asking, type(None)),
+    post("answer", "Gives what came back.", answer, OneJob, Answered),
+    post("log", "Gives a piece of a job's log.", log, Reading, logs.Piece),
     Call("PUT", path("code"), USERS, "Takes the archive of a job's own code.", put_code, body=CODE_BYTES_CAP,
          spoken=Spoken.RAW, query={"sha256": "the archive's digest", "queue": "the queue's name"}),
 )  # fmt: skip

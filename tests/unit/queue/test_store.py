@@ -111,7 +111,7 @@ def _newer(path: Path) -> None:
         (lambda path: path.touch(), "not a queue; name another file"),
         (_garbage, "is not a queue; name another file"),
         (_foreign, "not a queue; name another file"),
-        (_newer, "schema version 99, not 1"),
+        (_newer, "schema version 99, not 2"),
     ],
 )
 def test_what_is_no_queue_is_told_in_one_line(path: Path, make: object, why: str) -> None:

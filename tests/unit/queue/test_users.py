@@ -256,26 +256,28 @@ def test_many_shapes_cost_one_look_each(bed: LocalBed, tmp_path: Path) -> None:
     store = bed.store()
     with store.reading() as db:
         assert db.execute("SELECT count(*) FROM shape").fetchone()[0] == 30
-        from pilot.queue import fate, shapes
+        from pilot.queue import fate, lanes, shapes, users
 
         for text, given in (
-            (shapes.WAITING, ("default",) * 2),
+            (lanes.CHANGED, ("default", -1)),
             (shapes.HEAD, ("default", 1)),
-            (shapes.OVERDUE, ("default", 0.0) * 2),
+            (users.IN_STATE[JobState.GRANTED], ("default", "", "")),
+            (users.IN_STATE[JobState.HELD], ("default", "", "")),
             (fate.OVERDUE, (0.0,)),
             (fate.OF_JOB, ("x", 1)),
         ):
             plan = [str(row["detail"]) for row in db.execute(f"EXPLAIN QUERY PLAN {text}", given)]
-            assert not [each for each in plan if each.startswith("SCAN job")], plan
+            assert not [each for each in plan if each.startswith("SCAN job") and "INDEX" not in each], plan
 
 
 @pytest.mark.parametrize(
     "spec", ["{", "[" * 100_000, '{"name":"x","command":["x"],"needs":[]}', '{"name":"x","evil":1}']
 )
 def test_a_row_that_nobody_can_read_fails_and_holds_nobody_up(bed: LocalBed, spec: str) -> None:
-    bad, good = bed.user().add([job("bad"), job("good")])
+    bad, good = bed.user().add([job("bad"), job("good", network="outbound")])
     with bed.store().writing() as db:
-        db.execute("UPDATE job SET spec = ? WHERE job_id = ?", (spec, bad.job_id))
+        damage = "UPDATE template SET body = ? WHERE template = (SELECT template FROM job WHERE job_id = ?)"
+        db.execute(damage, (spec, bad.job_id))
     [grant] = bed.pilot().claim(ask("claim-1"))
     assert grant is not None
     assert grant.job_id == good.job_id
