@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from pilot.core.panda_words import unsaid
 from pilot.core.versions import meets
 from pilot.model.capability import Accelerator, Offer
 from pilot.model.job import GpuNeeds, JobSpec, Needs
@@ -40,6 +41,7 @@ class Shape:
     kind: str
     needs: tuple[Needs, ...]
     requirements: str = ""
+    unsaid: str = ""  # what of it PanDA's words cannot say
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Refusal:
 
 def shape_of(spec: JobSpec, owner: str) -> Shape:
     """The shape of that job."""
-    return Shape(owner, bool(spec.image), spec.network, spec.kind, spec.needs, spec.requirements)
+    return Shape(owner, bool(spec.image), spec.network, spec.kind, spec.needs, spec.requirements, unsaid(spec))
 
 
 def fit(shape: Shape, offer: Offer, judge: Judge) -> Fit | Refusal:
@@ -181,6 +183,7 @@ def job_ad(shape: Shape, needs: Needs) -> Ad:
         "RequestWalltime": needs.walltime_seconds,
         "WantContainer": shape.container,
         "WantNetwork": shape.network,
+        "PandaCannotSay": shape.unsaid,
     }
 
 

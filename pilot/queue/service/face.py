@@ -27,7 +27,7 @@ from pilot.queue.service import tally
 from pilot.queue.service.board import Board
 from pilot.queue.service.body import BadBody
 from pilot.queue.service.call import ANYBODY, EVERYONE, USERS, Call, Caller, RawHandler, Role, Spoken
-from pilot.queue.service.frame import enveloped
+from pilot.queue.service.envelope import enveloped
 from pilot.queue.service.gauges import INFLUX, PROMETHEUS, Gauges, influx_text, prometheus_text
 from pilot.queue.service.history import SAMPLE_SECONDS
 from pilot.queue.service.meter import Meter

@@ -1,7 +1,6 @@
 """Around every call: who asks, what was sent, what is answered, and the one line in the log."""
 
 import asyncio
-import json
 import logging
 import re
 import secrets
@@ -15,10 +14,10 @@ from starlette.responses import Response
 
 from pilot.core.reporting import clean
 from pilot.model.faults import Code, Fault
-from pilot.model.plain import to_plain
 from pilot.ports import Passing, PortError, Unknown
-from pilot.queue.service import body
+from pilot.queue.service import body, panda_frame
 from pilot.queue.service.call import ANYBODY, Call, Caller, Handler, RawHandler, Role, Spoken
+from pilot.queue.service.envelope import enveloped
 from pilot.queue.service.identity import Denied, Doorkeeper, Holder
 from pilot.queue.service.state import OPEN_USER, Service
 from pilot.wire.calls import FINAL, PASSING, UNKNOWN, Refusal
@@ -26,6 +25,7 @@ from pilot.wire.calls import FINAL, PASSING, UNKNOWN, Refusal
 log = logging.getLogger("pilot.serve")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+NOT_NAMED = "the call came without a token; give one with --token-file"
 RETRY_SECONDS = 2
 STATUS: Mapping[Code, HTTPStatus] = {
     Code.CREDENTIAL_EXPIRED: HTTPStatus.UNAUTHORIZED,
@@ -49,7 +49,7 @@ def endpoint(service: Service, call: Call) -> Endpoint:
         try:
             caller = await _caller(service, call, request, caller.request)
             response = await _answered(service, call, caller, request)
-        except (PortError, ArithmeticError, ValueError) as problem:
+        except (PortError, ArithmeticError, ValueError, panda_frame.ArgumentProblem) as problem:
             response, why = _refused(call, problem)
         response.headers["x-request-id"] = caller.request
         seconds = time.perf_counter() - begun
@@ -58,12 +58,6 @@ def endpoint(service: Service, call: Call) -> Endpoint:
         return response
 
     return answer
-
-
-def enveloped(data: object, message: str = "", success: bool = True) -> bytes:
-    """PanDA's envelope around an answer."""
-    whole = {"success": success, "message": message, "data": to_plain(data)}
-    return json.dumps(whole, separators=(",", ":")).encode()
 
 
 def one_line(text: str) -> str:
@@ -94,7 +88,7 @@ def _one_of(roles: frozenset[Role]) -> Role:
 async def _holder(door: Doorkeeper, authorization: str) -> Holder:
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token:
-        raise Denied(Code.CREDENTIAL_REFUSED, "the call came without a token; give one with --token-file")
+        raise Denied(Code.CREDENTIAL_REFUSED, NOT_NAMED, missing=True)
     known = door.known(token)
     return known if known is not None else await asyncio.to_thread(door.verify, token)
 
@@ -105,6 +99,9 @@ async def _holder(door: Doorkeeper, authorization: str) -> Holder:
 async def _answered(service: Service, call: Call, caller: Caller, request: Request) -> Response:
     if call.spoken is Spoken.RAW:
         return await cast(RawHandler, call.run)(service, caller, request)
+    if call.spoken is Spoken.PANDA:
+        said = await cast(Handler, call.run)(service, caller, await panda_frame.arguments(call, request))
+        return panda_frame.response(cast(panda_frame.Said, said))
     found = await body.object_in(await body.arrived(request, call.body), call.body) if call.method == "POST" else {}
     arguments = None if call.takes is None else body.value_in(call.takes, found)
     data = await cast(Handler, call.run)(service, caller, arguments)
@@ -112,6 +109,9 @@ async def _answered(service: Service, call: Call, caller: Caller, request: Reque
 
 
 def _refused(call: Call, problem: Exception) -> tuple[Response, str]:
+    if call.spoken is Spoken.PANDA:
+        response, said = panda_frame.refusal(problem)
+        return response, said.message
     if not isinstance(problem, PortError):
         return _envelope_of_refusal(Refusal(Code.SERVER_REFUSED, FINAL), f"not possible: {problem}", 422)
     told: Fault = problem.fault

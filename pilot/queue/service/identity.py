@@ -25,9 +25,10 @@ class Holder:
 class Denied(Final):
     """The caller has no token, or one that is not accepted; `status` is the HTTP answer."""
 
-    def __init__(self, code: Code, detail: str, status: int = 401) -> None:
+    def __init__(self, code: Code, detail: str, status: int = 401, missing: bool = False) -> None:
         super().__init__(code, detail)
         self.status = status
+        self.missing = missing
 
 
 class Verifier(Protocol):

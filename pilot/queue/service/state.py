@@ -13,6 +13,7 @@ from pilot.queue.service.desk import Desk
 from pilot.queue.service.identity import Doorkeeper
 from pilot.queue.service.lookout import Lookout
 from pilot.queue.service.numbers import NoNumbers, Numbers
+from pilot.queue.service.panda_nodes import Nodes
 from pilot.queue.service.questions import Questions
 from pilot.queue.service.storage_tokens import StorageKey
 from pilot.queue.service.uploads import Uploads
@@ -54,6 +55,7 @@ class Service:
         self.lookout = Lookout(self.store, self.desk, setting.wall)
         self.uploads = Uploads()
         self.questions = Questions(setting.wall)
+        self.nodes = Nodes()
         self._servers: dict[str, Server] = {}
 
     def server(self, name: str) -> Server:
@@ -64,6 +66,10 @@ class Service:
             own = LocalServer(self.store, self.setting.matcher, name, self.wall)
             found = self._servers[name] = self.setting.watched(own)
         return found
+
+    def has_queue(self, name: str) -> bool:
+        """Whether the file holds a queue of that name; for the database thread."""
+        return name in self._servers or name in names_of(self.store)
 
     def queue(self, name: str, caller: Caller, store: Store | None = None) -> LocalQueue:
         """The queue of that name as this user may use it: all of it, or the part that is the user's own."""

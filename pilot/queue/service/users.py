@@ -16,7 +16,7 @@ from pilot.ports import Final, Queue
 from pilot.queue.service import logs
 from pilot.queue.service.body import BadBody, arrived
 from pilot.queue.service.call import EVERYONE, LARGE_BODY, USERS, Call, Caller, Spoken
-from pilot.queue.service.frame import enveloped
+from pilot.queue.service.envelope import enveloped
 from pilot.queue.service.state import Service
 from pilot.queue.service.uploads import check_digest
 from pilot.wire.calls import GIVEN_QUEUE, path
