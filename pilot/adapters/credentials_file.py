@@ -32,7 +32,7 @@ def stamp_of(path: Path) -> Stamp:
 def read_secret(path: Path, what: str) -> tuple[bytes, Stamp]:
     """What the file holds, and its state; refuses one that others can read. `what` is the word for it in errors."""
     try:
-        with path.open("rb") as stream:
+        with open(path, "rb", opener=_at_once) as stream:
             found = os.fstat(stream.fileno())
             _check(path, found, what)
             data = stream.read(BYTES_CAP + 1)
@@ -43,6 +43,11 @@ def read_secret(path: Path, what: str) -> tuple[bytes, Stamp]:
     if len(data) > BYTES_CAP:
         raise Final(Code.CREDENTIAL_REFUSED, f"{what} {path}: has more than {BYTES_CAP} bytes: is it the right file?")
     return data, _stamp(found)
+
+
+def _at_once(path: str, flags: int) -> int:
+    """A pipe in the file's place must not hold us up."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _check(path: Path, found: os.stat_result, what: str) -> None:

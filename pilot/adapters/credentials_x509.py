@@ -86,7 +86,7 @@ def _not_after(der: bytes) -> float:
 
 
 def _inside(der: bytes) -> bytes:
-    return next(_items(der))[1]
+    return list(_items(der))[0][1]  # noqa: RUF015  an empty one raises IndexError
 
 
 def _items(der: bytes) -> Iterator[tuple[int, bytes]]:
