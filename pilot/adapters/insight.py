@@ -114,7 +114,7 @@ def _listed(folder: int) -> Iterator[str]:
             if len(names) > _SCANNED:
                 break
     for name in sorted(names)[:LISTED]:
-        yield _described(folder, name)
+        yield f"{_described(folder, name)}  {name if name.isprintable() else repr(name)}"
     if len(names) > LISTED:
         yield f"... {len(names) - LISTED:,} more" if len(names) <= _SCANNED else "... and very many more"
 
@@ -123,9 +123,9 @@ def _described(folder: int, name: str) -> str:
     try:
         seen = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError:
-        return f"?  {name}"
+        return "?"
     changed = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seen.st_mtime))
-    return f"{stat.filemode(seen.st_mode)} {seen.st_size:>14,} {changed}  {name}"
+    return f"{stat.filemode(seen.st_mode)} {seen.st_size:>14,} {changed}"
 
 
 # --- processes -----------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ class _Process:
             words = procs.read(f"/proc/{self.pid}/cmdline").split(b"\0")
         except OSError:
             words = []
-        said = b" ".join(words).decode(errors="replace").strip()
+        said = " ".join(b" ".join(words).decode(errors="replace").split())
         return said[:_WORDS_OF_A_COMMAND] if said else f"[{self._name}]"
 
 
