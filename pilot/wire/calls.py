@@ -23,9 +23,14 @@ GIVEN_QUEUE: Final = "default"  # the queue that is meant where a call names non
 # {grants: [Grant | null], version}; `changed {since, patience}` -> {changed, version}; `renew {beats}`;
 # `report {reports}`; `give_back {claims}`; `adopt {pilot_id, attempts}`; GET `code?sha256=` -> the raw archive.
 #
+# `storage_token {job_id, attempt}` -> {token, expires}, where the site gave its storage's key: WLCG's profile, reading
+# under the job's own folder, creating under the attempt's, as long as the lease.
+#
 # `version` is opaque: how the queue stood before that claim was matched, "" where it granted something, for there
 # may be more. `changed` says whether the queue stands otherwise now than at `since`; of "" it always has changed.
-PILOT_CALLS: Final = ("register", "claim", "changed", "renew", "report", "give_back", "adopt", "code")
+PILOT_CALLS: Final = (
+    "register", "claim", "changed", "renew", "report", "give_back", "adopt", "code", "storage_token",
+)  # fmt: skip
 # What a user asks. PUT `code?sha256=` takes a raw archive, then `add {jobs: [{spec, job_id}, ...]}` names it.
 # `add_sweep {template: {spec, job_id}, names, rows}` -> Sweep: a job for each row, `{name}` in the template stands for
 # the row's value of that name.

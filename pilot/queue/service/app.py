@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pilot.queue.service import alive, panda, pilots, sweeps, users
+from pilot.queue.service import alive, panda, pilots, storage, sweeps, users
 from pilot.queue.service.call import Call
 from pilot.queue.service.envelope import enveloped
 from pilot.queue.service.face import Face
@@ -17,7 +17,7 @@ from pilot.queue.service.frame import endpoint
 from pilot.queue.service.state import Service
 
 # The route table. What pilots ask often stands first: routes are tried in order.
-CALLS: tuple[Call, ...] = tuple(chain(pilots.CALLS, users.CALLS, sweeps.CALLS, alive.CALLS, panda.CALLS))
+CALLS: tuple[Call, ...] = tuple(chain(pilots.CALLS, users.CALLS, sweeps.CALLS, alive.CALLS, storage.CALLS, panda.CALLS))
 
 
 def build_app(service: Service, calls: Sequence[Call] = CALLS, face: Face | None = None) -> Starlette:

@@ -18,11 +18,12 @@ class StorageKey:
     audience: str
     base: str  # the storage's path of the queue's outputs, "/" at its start and none at its end
 
-    def token(self, job_id: str, attempt: int, subject: str, until: float) -> str:
-        """Read what the job stored so far; create in the attempt's own folder; nothing else, and nothing changed."""
+    def token(self, job_id: str, attempt: int, subject: str, until: float) -> tuple[str, float]:
+        """Reads what the job stored so far, creates in the attempt's own folder; and when it expires."""
         now = self.key.wall()
         scope = f"storage.read:{self.base}/{job_id}/ storage.create:{self.base}/{job_id}/{attempt}/"
-        return self.key.sign(
+        expires = int(max(until, now + LEAST_SECONDS))
+        token = self.key.sign(
             {
                 "wlcg.ver": WLCG_VERSION,
                 "iss": self.issuer,
@@ -32,6 +33,7 @@ class StorageKey:
                 "jti": secrets.token_hex(12),
                 "iat": int(now),
                 "nbf": int(now),
-                "exp": int(max(until, now + LEAST_SECONDS)),
+                "exp": expires,
             }
         )
+        return token, float(expires)
