@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from pilot.adapters.server_line import Line
+from pilot.adapters.server_panda_points import Points
 from pilot.adapters.server_panda_told import Told, said_no
 from pilot.model.capability import Capabilities, Offer
 from pilot.model.faults import Code
@@ -17,10 +18,13 @@ from pilot.ports import Beat, BeatReply, ClaimRequest, Final, PortError, Registr
 from pilot.wire import asking, telling
 from pilot.wire.asking import is_id
 from pilot.wire.calls import ALIVE
+from pilot.wire.definition import identity_of
 from pilot.wire.envelope import Reply, WireError
-from pilot.wire.grants import grant_of
+from pilot.wire.grants import grant_of, refused
 from pilot.wire.hearing import DONE, GONE, NOT_OURS, Heard
+from pilot.wire.points import wants_point
 from pilot.wire.queuedata import QueueData
+from pilot.wire.reading import Record
 from pilot.wire.site import Site
 
 PILOT = "/api/v1/pilot/"
@@ -44,6 +48,7 @@ class PandaServer:
         self._queue = queue
         self._node = node
         self._told = Told(line)
+        self._points = Points(line)
         self._hardware = queue is None or queue.hardware  # whether the server takes the node's hardware, as far as seen
         self._registered = False
 
@@ -93,12 +98,22 @@ class PandaServer:
         grants: dict[tuple[str, int], Grant] = {}
         for each in definitions:
             with suppress(WireError):  # one that does not say which job it is cannot even be reported
-                grant = grant_of(each, self._site)
+                grant = self._granted(each)
                 grants.setdefault((grant.job_id, grant.attempt), grant)
         wanted = list(grants.values())
         if wanted[count:]:
             self.give_back([Unclaim("", each.job_id, each.attempt, each.receipt) for each in wanted[count:]])
         return wanted[:count]
+
+    def _granted(self, definition: Record) -> Grant:
+        """The grant of that job; where it is to evaluate a point, with one that is drawn for it now."""
+        if not wants_point(definition):
+            return grant_of(definition, self._site)
+        try:
+            return grant_of(definition, self._site, self._points.draw(definition))
+        except PortError as problem:
+            known, why = identity_of(definition), f"no point could be drawn: {problem.fault.detail}"
+            return refused(known, self._site, why, problem.fault.code)
 
     def _acquire(self, offer: Offer, count: int) -> Reply:
         """A server that does not take the node's hardware is not told again."""
@@ -140,7 +155,8 @@ class PandaServer:
     def report(self, reports: Sequence[Report]) -> Sequence[bool]:
         """True = recorded, now or before; False = the server knows no such attempt any more."""
         known = [each for each in reports if is_id(each.job_id)]
-        said = self._told.update([telling.ended(self._site, each) for each in known])
+        settled = [self._points.settled(each) for each in known]  # first: a loss is lost once the job is over
+        said = self._told.update([telling.ended(self._site, each) for each in settled])
         heard = {(each.job_id, each.attempt): one for each, one in zip(known, said, strict=True)}
         there = self._standing(heard)
         return [_recorded(each, heard.get((each.job_id, each.attempt), FOREIGN), there) for each in reports]

@@ -90,6 +90,7 @@ def draw_report(job: Job, dossier: Dossier, isolation: Isolation, pilot_id: str,
         resume=dossier.resume,
         pilot_id=pilot_id,
         receipt=job.grant.receipt,
+        message=clean(ending.result_message),
     )
 
 

@@ -47,6 +47,7 @@ class Report:
     """The outcome of one attempt; times are UTC, ISO 8601.
 
     `archive` is the stored archive of all logs, where the job asked for one; `receipt` goes back unread, see `Grant`.
+    `message` is what the payload said of its end in result.json.
     """
 
     job_id: str
@@ -70,3 +71,4 @@ class Report:
     pilot_id: str = ""
     archive: FileRecord | None = None
     receipt: str = ""
+    message: str = ""

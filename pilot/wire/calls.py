@@ -43,7 +43,9 @@ USER_CALLS: Final = (
     "code", "add", "add_sweep", "find", "show", "results", "explain", "hold", "release", "cancel", "checkpoint",
     "settings", "ask", "answer", "log",
 )  # fmt: skip
-CALLS: Final = tuple(dict.fromkeys((*PILOT_CALLS, *USER_CALLS)))
+# What shows the queue: GET `login` -> where tokens come from; GET `board?find=&state=&job=` -> what the page shows.
+FACE_CALLS: Final = ("login", "board")
+CALLS: Final = tuple(dict.fromkeys((*PILOT_CALLS, *USER_CALLS, *FACE_CALLS)))
 
 PATIENCE_CAP_SECONDS: Final = 25.0  # the longest look: under the 30 s after which proxies on the way give up
 BATCH_CAP: Final = 1000  # claims, beats or reports in one call

@@ -46,12 +46,13 @@ class Reply:
 def read_reply(octets: bytes, bounds: Bounds = USUAL) -> Reply:
     """The reply in those octets; raises WireError."""
     found = read_json(octets, bounds)
-    if not isinstance(found, dict) or not isinstance(found.get("success"), bool):
+    if not isinstance(found, dict) or not isinstance(found.get("success", 0), bool | None):
         raise WireError(f"the reply is no envelope with success, message and data: {shown(found)}")
     message = found.get("message", "")
     if not isinstance(message, str | None):
         raise WireError(f"message: expected text, found {shown(message)}")
-    return Reply(found["success"], message or "", found.get("data"))
+    success = not message if found["success"] is None else found["success"]  # null: what PanDA answers for a range
+    return Reply(bool(success), message or "", found.get("data"))
 
 
 def read_json(octets: bytes, bounds: Bounds = USUAL) -> object:

@@ -4,41 +4,44 @@ What cannot be translated becomes a grant with a refusal, which the pilot declin
 so the server learns the reason, and no job is lost without a word.
 """
 
+from dataclasses import replace
+
 from pilot.model.faults import Code, fault
 from pilot.model.files import Input, Output
 from pilot.model.job import Grant, JobSpec
 from pilot.wire.definition import Definition, FileIn, FileOut, Identity, identity_of, job_name, read_definition
 from pilot.wire.envelope import WireError
 from pilot.wire.places import endpoint_of, url_of
+from pilot.wire.points import Point
 from pilot.wire.reading import Record
 from pilot.wire.receipt import Receipt, receipt_of, write_receipt
 from pilot.wire.site import Site
-from pilot.wire.transforms import program_of
+from pilot.wire.transforms import NO_POINT, program_of
 
 
-def grant_of(data: Record, site: Site) -> Grant:
+def grant_of(data: Record, site: Site, point: Point = NO_POINT) -> Grant:
     """The grant of that job; raises WireError only where it does not even say which job it is."""
     known = identity_of(data)
     try:
         definition = read_definition(data)
-        spec = spec_of(definition, site)
+        spec = spec_of(definition, site, point)
     except WireError as problem:
         return refused(known, site, str(problem))
-    receipt = write_receipt(receipt_of(definition, site.batch, site.output))
+    receipt = write_receipt(replace(receipt_of(definition, site.batch, site.output), event=point.event))
     return Grant(known.job_id, known.attempt, spec, site.lease_seconds, definition.user, receipt=receipt)
 
 
-def refused(known: Identity, site: Site, why: str) -> Grant:
+def refused(known: Identity, site: Site, why: str, code: Code = Code.JOB_INVALID) -> Grant:
     """An attempt that this pilot has been given and does not run, with the reason."""
     receipt = write_receipt(Receipt(batch=site.batch, refused=True))
     spec = JobSpec(job_name("", known.job_id), ("false",))
-    because = fault(Code.JOB_INVALID, why)
+    because = fault(code, why)
     return Grant(known.job_id, known.attempt, spec, site.lease_seconds, receipt=receipt, refusal=because)
 
 
-def spec_of(definition: Definition, site: Site) -> JobSpec:
+def spec_of(definition: Definition, site: Site, point: Point = NO_POINT) -> JobSpec:
     """What that job wants, in our words; raises WireError where this pilot cannot say it."""
-    program = program_of(definition)
+    program = program_of(definition, point)
     return JobSpec(
         name=definition.name,
         command=program.command,

@@ -14,7 +14,10 @@ from pilot.wire.envelope import WireError, read_json
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """`outputs` holds name and endpoint of each; `batch` must stay the same as long as the attempt lives."""
+    """`outputs` holds name and endpoint of each; `batch` must stay the same as long as the attempt lives.
+
+    `event` is the event range of the point that the job evaluates, if it does.
+    """
 
     batch: str = ""
     cores: int = 1
@@ -24,6 +27,7 @@ class Receipt:
     log_endpoint: str = ""
     outputs: tuple[tuple[str, str], ...] = ()
     refused: bool = False
+    event: str = ""
 
 
 def receipt_of(definition: Definition, batch: str, output: str) -> Receipt:

@@ -12,6 +12,7 @@ from pilot.model.files import Input
 from pilot.wire.envelope import WireError, shown
 
 ARGUMENT_BYTES = 131_071  # Linux takes no longer argument
+NO_RESULT = 65  # the exit code where the payload's own result cannot be read
 NO_SANDBOX = 66  # the exit code where the sandbox cannot be unpacked: an input that is no good
 _PATTERN = re.compile(r"[A-Za-z0-9._+=@:~/*?\[\]-]{1,1024}")
 _WILD = re.compile(r"[*?\[]")
@@ -31,7 +32,8 @@ def shell(lines: Iterable[str]) -> tuple[str, ...]:
 def unpack(archive: str) -> list[str]:
     """Unpacks the sandbox, which stands in `$top`, into the current directory."""
     failed = f"echo 'pilot: the sandbox {archive} cannot be unpacked' >&2; exit {NO_SANDBOX}"
-    return [f'tar xzmf "$top"/{quote(archive)} || {{ {failed}; }}'] if archive else []
+    place = f'"$top"/{quote(archive)}'  # a server may have unpacked the outer layer on the way
+    return [f"tar xzmf {place} 2>/dev/null || tar xmf {place} || {{ {failed}; }}"] if archive else []
 
 
 def enter(folder: str) -> list[str]:
@@ -54,6 +56,12 @@ def write(name: str, text: str) -> list[str]:
 def collect(outputs: dict[str, str], deep: bool = False) -> list[str]:
     """Moves or packs what the payload wrote to the names under which PanDA knows it; `deep` looks into folders too."""
     return [each for old, new in outputs.items() for each in _collect_one(old, new, deep)]
+
+
+def pack(old: str, new: str) -> list[str]:
+    """Packs a file or folder, where it is there, as an output."""
+    path = inner_path(old, "--outMetricsFile")
+    return [f'[ -e {quote(path)} ] && tar czf "$top"/{quote(new)} {quote(path)}']
 
 
 def _collect_one(old: str, new: str, deep: bool) -> list[str]:
