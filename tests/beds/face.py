@@ -137,10 +137,11 @@ def a_day(bed: FaceBed) -> None:
     small, gpu = needs(2, memory_bytes=4 * GIB), needs(4, 1, memory_bytes=16 * GIB)
     big = needs(64, 8, memory_bytes=512 * GIB)
     bed.add(*(job(f"dilepton-scan-{each:03}", needs=gpu, priority=2) for each in range(40)))
-    bed.add(*(job(f"toys-{each:04}", needs=small) for each in range(300)), user="grace")
-    bed.add(job("foundation-pretrain", needs=big), job(HOSTILE, needs=small), user="emmy")
     nodes = [node("gpu-07", 32, 4), node("gpu-08", 32, 4), node("cpu-21", 64), node("cpu-22", 64)]
-    grants = {each.host: bed.claim(each, *(f"{each.host}-{n}" for n in range(9))) for each in nodes}
+    grants = {each.host: bed.claim(each, *(f"{each.host}-{n}" for n in range(9))) for each in nodes[:2]}
+    bed.add(*(job(f"toys-{each:04}", needs=small) for each in range(300)), user="grace")
+    bed.add(job("foundation-pretrain", needs=big), job(HOSTILE, needs=gpu), user="emmy")
+    grants |= {each.host: bed.claim(each, *(f"{each.host}-{n}" for n in range(9))) for each in nodes[2:]}
     for number in range(6):
         bed.end(grants["cpu-21"][number])
     bed.end(grants["gpu-07"][0], Verdict.FAILED, Code.PAYLOAD_EXIT, "exit code 1: RuntimeError: loss is nan in epoch 3")

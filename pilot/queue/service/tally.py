@@ -4,6 +4,8 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pilot.model.queue import JobState
+
 Db = sqlite3.Connection
 
 SHAPES_SHOWN = 12
@@ -12,20 +14,23 @@ NAMES_LOOKED_AT = 1000  # of names that begin with what is searched for
 JOBS_SHOWN, JOBS_CAP = 25, 500
 NEWEST_LOOKED_AT = 20_000  # for faults of before this service's time
 
-COUNTS = "SELECT owner, state, verdict, count(*) AS jobs FROM job WHERE queue = ? GROUP BY owner, state, verdict"
-CLAIMABLE = "queue = ? AND state = 'waiting' AND blockers = 0 AND not_before IS NULL"
+COUNTS = "SELECT owner, state, verdict, jobs FROM tally WHERE queue = ? AND jobs > 0"
+HEAD = """
+SELECT job FROM job AS head INDEXED BY claimable WHERE head.queue = lane.queue AND head.shape = lane.shape
+    AND state = 'waiting' AND blockers = 0 AND not_before IS NULL ORDER BY place, job LIMIT 1
+"""
 SHAPES = f"""
-SELECT waiting.shape, jobs, body, oldest FROM (
-    SELECT shape, count(*) AS jobs, min(job) AS first FROM job WHERE {CLAIMABLE} GROUP BY shape
-    ORDER BY jobs DESC LIMIT {SHAPES_SHOWN}
-) AS waiting JOIN shape USING (shape) JOIN (SELECT job, added AS oldest FROM job) ON job = waiting.first
-ORDER BY jobs DESC, waiting.shape
+SELECT lane.shape, waiting AS jobs, body, added AS oldest
+FROM lane JOIN shape USING (shape) JOIN job ON job.job = ({HEAD})
+WHERE lane.queue = ? AND waiting > 0 ORDER BY waiting DESC, lane.shape LIMIT {SHAPES_SHOWN}
 """  # noqa: S608 - made of constants
 OFFERS = f"SELECT pilot, host, body, seen FROM offer ORDER BY seen DESC, pilot LIMIT {PILOTS_SHOWN}"  # noqa: S608
 SEEN = "SELECT count(*) AS pilots, sum(seen >= ?) AS live FROM offer"
 RUNNING = "SELECT pilot, count(*) AS jobs FROM job WHERE state = 'granted' AND queue = ? GROUP BY pilot"
 OVERDUE = "SELECT count(*) FROM job WHERE state = 'granted' AND lease_until < ?"
-OLDEST = f"SELECT added FROM job WHERE job = (SELECT min(job) FROM job WHERE {CLAIMABLE})"  # noqa: S608
+OLDEST = f"""
+SELECT ifnull(min(added), 0.0) FROM lane JOIN job ON job.job = ({HEAD}) WHERE lane.queue = ? AND waiting > 0
+"""  # noqa: S608 - made of constants
 OLD_FAULTS = """
 SELECT job_id, name, owner, attempt, pilot, fault, ended FROM job
 WHERE queue = ? AND fault IS NOT NULL AND job > (SELECT ifnull(max(job), 0) FROM job) - ? ORDER BY job DESC LIMIT ?
@@ -42,6 +47,8 @@ OF_OWNER = (
     + """WHERE job.queue = ? AND owner = ? AND job.state = ? AND verdict = ?
 ORDER BY job.job DESC LIMIT ?"""
 )
+# The literal lets the index of that state be used, where it has one: of a million jobs few run.
+IN_STATE = {each.value: f"job.state = ? AND job.state = '{each.value}'" for each in JobState}
 BY_ID = FIELDS + "WHERE job.queue = ? AND job_id = ?"
 BY_NAME = FIELDS + "WHERE job.queue = ? AND name = ? ORDER BY job.job DESC LIMIT ?"
 OF_PREFIX = "SELECT job FROM job WHERE name > ? AND name < ? ORDER BY name LIMIT ?"
@@ -86,9 +93,9 @@ def _newest(db: Db, wanted: Wanted, groups: Sequence[sqlite3.Row], most: int) ->
     if wanted.owner:
         yield from _of_owner(db, wanted, wanted.owner, groups)
     elif wanted.state:
-        yield from db.execute(OF_STATE, (wanted.queue, wanted.state, most))
+        yield from db.execute(_by_state(OF_STATE, wanted.state), (wanted.queue, wanted.state, most))
     else:
-        yield from db.execute(OF_STATE, (wanted.queue, "granted", most))
+        yield from db.execute(_by_state(OF_STATE, "granted"), (wanted.queue, "granted", most))
         yield from db.execute(NEWEST, (wanted.queue, most))
 
 
@@ -96,7 +103,12 @@ def _of_owner(db: Db, wanted: Wanted, owner: str, groups: Sequence[sqlite3.Row])
     """Each group of the owner's jobs is in order of arrival by itself."""
     for row in groups:
         if row["owner"] == owner and wanted.state in ("", row["state"]):
-            yield from db.execute(OF_OWNER, (wanted.queue, owner, row["state"], row["verdict"], wanted.limit + 1))
+            given = (wanted.queue, owner, row["state"], row["verdict"], wanted.limit + 1)
+            yield from db.execute(_by_state(OF_OWNER, row["state"]), given)
+
+
+def _by_state(text: str, state: str) -> str:
+    return text.replace("job.state = ?", IN_STATE.get(state, "job.state = ?"))
 
 
 def _shown(row: sqlite3.Row, wanted: Wanted) -> bool:
