@@ -1,14 +1,13 @@
 """Jobs by their row's number, which is what PanDA's clients know them by."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pilot.model.job import JobSpec
-from pilot.model.plain import from_plain
 from pilot.queue.store import Store
+from pilot.queue.templates import Templates
 
-ROW = "SELECT job, job_id, queue, attempt, state, verdict, spec FROM job WHERE job = ?"
+ROW = "SELECT job, job_id, queue, attempt, state, verdict, name, template, own FROM job WHERE job = ?"
 NUMBER = "SELECT job FROM job WHERE job_id = ?"
 
 
@@ -29,9 +28,9 @@ def row_of(store: Store, number: int) -> Row | None:
     """The job of that number."""
     with store.reading() as db:
         found = db.execute(ROW, (number,)).fetchone()
-    if found is None:
-        return None
-    spec = from_plain(JobSpec, json.loads(found["spec"]))
+        if found is None:
+            return None
+        spec = Templates().spec(db, found)
     return Row(number, found["job_id"], found["queue"], found["attempt"], found["state"], found["verdict"], spec)
 
 
