@@ -1,6 +1,10 @@
-"""`pilot run --dry-run`: what would be claimed, and the exact command, without claiming or starting anything."""
+"""`pilot run --dry-run`: what would be claimed, and the exact command, without claiming or starting anything.
+
+A queue at a distance gives a job only to whoever takes it, so there the dry run says what it would ask for.
+"""
 
 import json
+import os
 import shlex
 import tempfile
 import time
@@ -10,12 +14,14 @@ from pathlib import Path
 
 from pilot.assemble.pilot import Places, images_of, offer_of, probe_node, runtime_of
 from pilot.assemble.queue import matcher, queue_path
+from pilot.assemble.server import credentials_of, is_remote
 from pilot.config.settings import Settings
 from pilot.core import ledger as books
 from pilot.core.matching import Fit, fit, shape_of
 from pilot.core.reporting import Dossier
 from pilot.model.capability import Capabilities
 from pilot.model.job import Grant, Job, JobSpec, Phase
+from pilot.model.plain import to_plain
 from pilot.model.queue import JobState, JobView
 from pilot.ports import RunPlan, RunRequest, Sandbox
 from pilot.queue.store import open_store
@@ -28,12 +34,44 @@ LOOKED_AT = 200  # waiting jobs that are looked at before saying that none fits
 def show(settings: Settings, places: Places, style: str) -> Iterator[str]:
     """Tells the first waiting job that fits this slot, and what would be started for it."""
     node = probe_node(settings, places.scratch, places.cache)
+    if is_remote(settings.queue):
+        yield from _question(settings, node, style)
+        return
     found = _first_fit(settings, node)
     if isinstance(found, str):
         yield json.dumps({"would_claim": None}) if style == "json" else f"nothing that waits fits this slot{found}"
         return
     plan = _plan(settings, places, node, found)
     yield from _as_json(found, plan) if style == "json" else _as_text(found, plan)
+
+
+def _question(settings: Settings, node: Capabilities, style: str) -> Iterator[str]:
+    """What a pilot here would ask a queue at a distance for; the server is greeted, and nothing else."""
+    offer = offer_of("dry-run", node, node.slot, settings)
+    kind = "a served queue" if _is_our_own(settings) else "a plain PanDA server"
+    if style == "json":
+        asked = {"queue": settings.queue, "queue_name": settings.queue_name, "kind": kind, "offer": to_plain(offer)}
+        yield json.dumps({"would_claim": None, "would_ask": asked})
+        return
+    yield f"would ask {settings.queue}, {kind}, queue {settings.queue_name}, for a job that fits this slot:"
+    yield f"  {offer.cpus} cores, {offer.memory_bytes:,} bytes of memory, {offer.scratch_bytes:,} bytes of scratch"
+    for device in offer.devices:
+        yield f"  {device.vendor} {device.model}, {device.memory_bytes:,} bytes"
+    yield f"  {offer.arch} ({offer.microarch or 'level unknown'}), runtime {offer.runtime}"
+    yield "nothing was claimed: which job it would be, such a queue says only to who takes it"
+
+
+def _is_our_own(settings: Settings) -> bool:
+    """Whether the server that answers there is a served queue of ours; else it is a plain PanDA server."""
+    from pilot.adapters.server_calls import discovered
+    from pilot.adapters.server_gate import Gate
+    from pilot.adapters.server_http import HttpLine
+
+    line = HttpLine(settings.queue, credentials_of(settings, os.environ), Gate(), settings.ca)
+    try:
+        return bool(discovered(line))
+    finally:
+        line.close()
 
 
 def _first_fit(settings: Settings, node: Capabilities) -> JobView | str:

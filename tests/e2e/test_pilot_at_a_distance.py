@@ -279,3 +279,30 @@ def test_further_jobs_are_taken_only_while_the_pilot_is_young(bed: Bed) -> None:
         code, said, _ = ended(process)
     assert (code, said[-1]["pilot"]["why"]) == (0, "timefloor")
     assert [bed.verdicts(each) for each in (first, second, third)] == [["succeeded"], ["succeeded"], []]
+
+
+# ---- the dry run
+
+
+@pytest.mark.parametrize(("plain_panda", "kind"), [(False, "a served queue"), (True, "a plain PanDA server")])
+def test_a_dry_run_asks_for_nothing_and_says_what_it_would_ask(bed: Bed, plain_panda: bool, kind: str) -> None:
+    job = bed.add("stays", STAYS)
+    bed.server.queue._plain_panda = plain_panda
+    with bed.pilot("--dry-run", PILOT_CPUS="2") as process:
+        code, [said], _ = ended(process)
+    assert (code, said["would_claim"]) == (0, None)
+    asked = said["would_ask"]
+    assert (asked["queue"], asked["kind"], asked["offer"]["cpus"]) == (bed.server.url, kind, 2)
+    with bed.pilot("--dry-run", "--format", "text") as process:
+        out, _ = process.communicate(timeout=30)
+    assert out.splitlines()[0] == f"would ask {bed.server.url}, {kind}, queue default, for a job that fits this slot:"
+    assert set(bed.server.verbs()) == {"is_alive"}
+    assert bed.user.show(job).job.state == "waiting"
+
+
+def test_a_dry_run_on_a_server_that_is_not_there_says_so(bed: Bed) -> None:
+    bed.server.stop()
+    with bed.pilot("--dry-run") as process:
+        code, said, err = ended(process)
+    bed.server.start()
+    assert (code, said, len(err.splitlines())) == (69, [], 1)
