@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 from pilot.adapters.journal_file import read_segment, segments
 from pilot.assemble.queue import open_queue
+from pilot.assemble.served_log import ServedLog
+from pilot.assemble.server import is_remote, served_log
 from pilot.core.reporting import iso
 from pilot.model.faults import Code
 from pilot.model.plain import to_plain
@@ -29,6 +31,7 @@ class Log:
     path: Path
     _follower: Follower
     _sandbox: Path | None
+    pause: float = 0.2  # seconds between two looks while it is followed
 
     def more(self) -> bytes:
         """What came since the last call."""
@@ -37,6 +40,10 @@ class Log:
     def live(self) -> bool:
         """Whether the job may still write."""
         return self._sandbox is not None and self._sandbox.exists()
+
+    def pending(self) -> bool:
+        """A file is there or it is not."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +54,11 @@ class Place:
     kept: bool = False
 
 
-def find_log(job: str, place: Place, queue: str | None, which: str) -> Log:
-    """The job's log in a pilot's state directory, else where the queue's last report says that it was stored."""
+def find_log(job: str, place: Place, queue: str | None, which: str) -> Log | ServedLog:
+    """The job's log in a pilot's state directory, else where the queue's last report says that it was stored.
+
+    A served queue reads it itself, and looks into a running job's directory for us.
+    """
     for sandbox in _sandboxes(place.state, job) if place.state else ():
         if not place.kept and sandbox.parent.name != "jobs":
             continue  # an older attempt's, perhaps
@@ -58,6 +68,8 @@ def find_log(job: str, place: Place, queue: str | None, which: str) -> Log:
         raise Unknown(
             Code.STAGE_IN_MISSING, f"job {job}: no {which} found; give --state of its pilot, or --queue of its queue"
         )
+    if is_remote(queue):
+        return served_log(queue, job, which)
     stored = _stored_log(job, queue, which)
     return Log(stored, Follower(str(stored)), None)
 

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from pilot.config.settings import Settings
+from pilot.assemble.served_log import ServedLog
+from pilot.config.settings import Settings, load_settings
 from pilot.model.capability import Capabilities
 from pilot.model.check import Check, Status
 from pilot.model.faults import Code
-from pilot.ports import Credentials, Final, PortError, Queue, Server, Storage
+from pilot.ports import Credentials, Final, PortError, Server, Storage
 
 if TYPE_CHECKING:
     from pilot.adapters.server_http import HttpLine
+    from pilot.adapters.server_queue import OwnQueue
 
 PULSE_ANSWER_SECONDS = 15.0  # for a heartbeat: of three in a lease of 60 s, two may be lost
 USUAL_PROXY = Path(f"/tmp/x509up_u{os.getuid()}")  # noqa: S108  where every grid tool puts it; its owner is checked
@@ -55,7 +57,12 @@ def remote_storages(settings: Settings) -> dict[str, Storage]:
     return {"https": sandboxes(settings)}
 
 
-def queue_of(settings: Settings) -> Queue:
+def served_log(url: str, job: str, which: str) -> ServedLog:
+    """A job's log, as the service of its queue can read it."""
+    return ServedLog(queue_of(load_settings({"queue": url}).settings), job, which)
+
+
+def queue_of(settings: Settings) -> "OwnQueue":
     """A served queue as its users use it."""
     from pilot.adapters.server_calls import Calls, discovered
     from pilot.adapters.server_gate import Gate
@@ -107,17 +114,28 @@ def credentials_of(settings: Settings, environment: Mapping[str, str]) -> Creden
     if proxy:
         return ProxyFile(Path(proxy))
     host = urlsplit(settings.queue).hostname or ""
-    kept = next((each / host for each in _kept_tokens(environment) if host and (each / host).is_file()), None)
+    kept = next((each / host for each in kept_tokens(environment) if host and (each / host).is_file()), None)
     if kept is not None:
-        return TokenFile(kept)
+        return _login(kept, settings, environment)
     return ProxyFile(USUAL_PROXY) if USUAL_PROXY.is_file() else NoCredential()
+
+
+def _login(kept: Path, settings: Settings, environment: Mapping[str, str]) -> Credentials:
+    """What `pilot login` keeps; renewed from half of its life on where the issuer lets it."""
+    from pilot.adapters.credentials_kept import KeptRenewal
+    from pilot.adapters.credentials_token import TokenFile
+    from pilot.adapters.server_tls import Until, trust
+
+    token = TokenFile(kept)
+    token.renew_with(KeptRenewal(kept, lambda: trust(settings.ca, environment, Until())))
+    return token
 
 
 def secret_files(settings: Settings) -> tuple[Path, ...]:
     """What no job may read through the pilot."""
     named = (settings.token_file, settings.proxy_file, settings.token_key_file, os.environ.get("X509_USER_PROXY", ""))
     given = (*named, _panda(os.environ, "TOKEN"), _panda(os.environ, "TOKEN_KEY"))
-    return (*(Path(each) for each in given if each), USUAL_PROXY, *_kept_tokens(os.environ))
+    return (*(Path(each) for each in given if each), USUAL_PROXY, *kept_tokens(os.environ))
 
 
 def _own(settings: Settings, line: "HttpLine") -> Server:
@@ -147,7 +165,7 @@ def _panda(environment: Mapping[str, str], what: str) -> str:
     return str(Path(folder.rpartition("/")[0], found))
 
 
-def _kept_tokens(environment: Mapping[str, str]) -> Iterator[Path]:
+def kept_tokens(environment: Mapping[str, str]) -> Iterator[Path]:
     """The folder where `pilot login` keeps tokens, by host; a batch slot may have no home."""
     if environment.get("XDG_STATE_HOME"):
         yield Path(environment["XDG_STATE_HOME"], "pilot/tokens")

@@ -16,8 +16,9 @@ STATE = click.option(
     metavar="DIR",
     help="The pilot's state; default: as `pilot run` on that queue.",
 )
-QUEUE = click.option("--queue", metavar="URL", envvar="PILOT_QUEUE", help="The queue: sqlite:PATH.")
-_FOLLOW_SECONDS = 0.2
+QUEUE = click.option(
+    "--queue", metavar="URL", envvar="PILOT_QUEUE", help="The queue: sqlite:PATH or https://HOST:PORT."
+)
 
 
 @click.group(name="job", epilog="Example: pilot job logs -f my-job --queue sqlite:queue.db")
@@ -40,8 +41,8 @@ def logs(job: str, state: Path | None, queue: str | None, follow: bool, which: s
     which = which or "stdout"
     log = find_log(job, place, queue, which)
     said = _write(log.more())
-    while follow and log.live():
-        time.sleep(_FOLLOW_SECONDS)
+    while (follow and log.live()) or log.pending():
+        time.sleep(log.pause)
         said += _write(log.more())
     if not said + _write(log.more()):
         say_aside(f"job {job}: nothing in its {which}{'; --stderr shows the other' if which == 'stdout' else ''}")
@@ -120,5 +121,5 @@ def _at_hand(queue: str | None) -> Path | None:
 
 def _queue(queue: str | None) -> str:
     if queue is None:
-        raise Stop("which queue? give --queue sqlite:PATH or set PILOT_QUEUE", Exit.CONFIGURATION)
+        raise Stop("which queue? give --queue sqlite:PATH or https://HOST:PORT, or set PILOT_QUEUE", Exit.CONFIGURATION)
     return queue

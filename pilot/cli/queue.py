@@ -36,9 +36,9 @@ def _common(command: Command) -> Command:
     command = click.option("--queue-name", "name", default="default", show_default=True, help="Which of the file.")(
         command
     )
-    return click.option("--queue", "url", metavar="URL", envvar="PILOT_QUEUE", help="sqlite:PATH, or $PILOT_QUEUE.")(
-        command
-    )
+    return click.option(
+        "--queue", "url", metavar="URL", envvar="PILOT_QUEUE", help="sqlite:PATH or https://HOST:PORT."
+    )(command)
 
 
 # --- the queue itself -----------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ group.add_command(token)
 
 def _url(url: str | None) -> str:
     if not url:
-        raise Stop("no queue: give --queue sqlite:PATH, or set PILOT_QUEUE", Exit.CONFIGURATION)
+        raise Stop("no queue: give --queue sqlite:PATH or https://HOST:PORT, or set PILOT_QUEUE", Exit.CONFIGURATION)
     return url
 
 

@@ -12,7 +12,7 @@ from pilot.cli.units import DURATION
     epilog="Examples: pilot run --queue sqlite:/data/queue.db --idle-exit 5m | "
     "pilot run --job demo/job.yaml --output /tmp/out",
 )
-@click.option("--queue", metavar="URL", help="Where the work is: sqlite:PATH.")
+@click.option("--queue", metavar="URL", help="Where the work is: sqlite:PATH or https://HOST:PORT.")
 @click.option("--job", type=click.Path(path_type=Path), metavar="FILE", help="Run this one job, without a queue.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Where the outputs of --job land.")
 @click.option("--queue-name", metavar="NAME", help="The queue within the file.")
