@@ -66,12 +66,8 @@ def alive(site: Site, life: Life) -> Arguments:
     receipt = read_receipt(life.receipt)
     said = {"job_status": STATES.get(life.phase, "running"), "job_sub_status": life.phase[:20]}
     told: Arguments = {**_base(site, receipt, life.job_id, life.attempt), **said, **_usage(life.usage)}
-    metrics = _metrics(life.usage, receipt, life.progress)
-    return (
-        told
-        | ({"job_metrics": metrics} if metrics else {})
-        | ({"stdout": life.answer[-_ANSWER:]} if life.answer else {})
-    )
+    told |= {"job_metrics": _metrics(life.usage, receipt, life.progress), "stdout": life.answer[-_ANSWER:]}
+    return _sendable(told)
 
 
 def ended(site: Site, report: Report) -> Arguments:

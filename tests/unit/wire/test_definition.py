@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilot.model.faults import Code
-from pilot.model.files import Input, Output
+from pilot.model.files import Input
 from pilot.model.job import GpuNeeds, Grant, Needs
 from pilot.wire.envelope import WireError
 from pilot.wire.grants import grant_of
@@ -56,12 +56,8 @@ def test_a_task_of_pruns() -> None:
     assert spec.image == "docker://docker.io/ada/trainer:3.2"
     assert spec.needs == (Needs(4, 8000 * MIB, 20000 * MIB, 86400, GpuNeeds(1, 40000 * MIB)),)
     assert spec.inputs == (
-        Input(
-            "file:///rse/in/user/ada/eb/73/data._000001.npz", "data._000001.npz", adler32="0a0b0c0d", size=12
-        ),
-        Input(
-            "file:///rse/in/user/ada/76/c3/data._000002.npz", "data._000002.npz", adler32="00000001", size=13
-        ),
+        Input("file:///rse/in/user/ada/eb/73/data._000001.npz", "data._000001.npz", adler32="0a0b0c0d", size=12),
+        Input("file:///rse/in/user/ada/76/c3/data._000002.npz", "data._000002.npz", adler32="00000001", size=13),
         Input("file:///rse/in/group/phys-ml/dd/34/calib.v7.json", "calib.v7.json", size=7),
         Input("https://panda.example.org:25443/cache/sources.7b9c.tar.gz", "sources.7b9c.tar.gz"),
     )
@@ -72,7 +68,6 @@ def test_a_task_of_pruns() -> None:
         ("user.ada.8017._000007.logsXYZ.txt.tgz", "TEST_RSE"),
     )
     assert read_receipt(found.receipt).cores == 4
-
 
 
 def test_base64_parameters() -> None:
