@@ -72,8 +72,11 @@ def _read(path: Path, offset: int) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as problem:
         raise Final(Code.STORAGE_UNREACHABLE, f"{path}: {problem.strerror}") from problem
-    with open(descriptor, "rb") as stream:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise Final(Code.STORAGE_DENIED, f"{path}: no regular file")
-        stream.seek(offset)
-        return stream.read(PIECE_BYTES)
+        return os.pread(descriptor, PIECE_BYTES, offset)
+    except OSError as problem:
+        raise Final(Code.STORAGE_UNREACHABLE, f"{path}: {problem.strerror}") from problem
+    finally:
+        os.close(descriptor)
