@@ -210,7 +210,7 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Calla
     waiting = flat or bool(fold(journal.replay()))
     if is_offline(registration):
         loop.post(Notice.DRAIN)
-    closers = [errands.close, watch.close, launcher.close, lambda: crew.close(2.0), *last]
+    closers = [errands.close, watch.close, launcher.close, lambda: crew.close(2.0), staging.close, *last]
     return Pilot(loop, closers, None if waiting else refusal(settings, node, registration))
 
 

@@ -19,6 +19,7 @@ from pilot.shell.contract import newest_generation
 from pilot.shell.crew import Task
 from pilot.shell.doors import Doors, House, destination, granted, has_place, sandbox_of, storage_for
 from pilot.shell.logbook import archive_of
+from pilot.shell.spares import Spares
 from pilot.shell.watch import tree_bytes
 
 _CHECKPOINT = "checkpoint.tar"
@@ -37,12 +38,19 @@ class Staging:
     def __init__(self, doors: Doors, house: House) -> None:
         self._doors = doors
         self._house = house
+        self._spares = Spares(house.scratch.with_name("spare"), remove_tree)
+
+    def close(self) -> None:
+        """Nothing more is to be staged."""
+        self._spares.close()
 
     # --- in ------------------------------------------------------------------------------------------------
 
     def fetch(self, task: Task) -> Arrived:
         """Brings image, code, inputs and checkpoint to the node, verified; what is there already is kept."""
         job, sandbox = task.job, sandbox_of(self._house, task.job)
+        if not os.path.lexists(sandbox.root):
+            self._spares.take(sandbox.root)
         _make(sandbox)
         image = self._image(job)
         self._code(job, sandbox)
@@ -177,7 +185,8 @@ class Staging:
         with effect("staging.sweep"):
             if task.job.verdict is Verdict.FAILED and self._house.keep_failed and _small(sandbox.root):
                 self._keep(sandbox)
-            remove_tree(sandbox.root)
+            if not (_clean_end(task.job) and self._spares.keep(sandbox.root)):
+                remove_tree(sandbox.root)
         return Swept(task.order.key, task.order.ticket)
 
     def _keep(self, sandbox: Sandbox) -> None:
@@ -190,6 +199,11 @@ class Staging:
         kept = sorted(self._house.kept.iterdir(), key=lambda each: each.stat().st_mtime)
         for old in kept[: -self._house.keep_failed]:
             remove_tree(old)
+
+
+def _clean_end(job: Job) -> bool:
+    """Whether nothing of the job can still be at work in its sandbox."""
+    return job.verdict is Verdict.SUCCEEDED and not job.tainted
 
 
 def _small(root: Path) -> bool:

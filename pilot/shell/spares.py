@@ -1,0 +1,117 @@
+"""Swept sandboxes, kept empty for the next job: many short jobs would make and remove the same dozen folders each.
+
+Some file systems (ext4 without a journal) do not give a removed folder's place to a new one for a minute, so that each
+new one is searched for longer than the last.
+"""
+
+import errno
+import os
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+from pilot.failpoints import effect
+
+_MOST = 16  # folders of this kind hold some 50 kB each
+# What every job has, so that only this is kept; a folder that is missing is made when it is needed.
+_FOLDERS = frozenset(
+    (
+        "work",
+        "work/control",
+        "work/checkpoint",
+        "work/.pilot",
+        "home",
+        "tmp",
+        "in",
+        "code",
+        "pilot",
+        "pilot/run",
+        "logs",
+    )
+)
+_MODES = frozenset((0o700, 0o755))
+
+
+class Spares:
+    """The empty sandboxes of one pilot, in a folder of the same file system; `remove` takes a whole tree away."""
+
+    def __init__(self, folder: Path, remove: Callable[[Path], None]) -> None:
+        self._folder = folder
+        self._remove = remove
+        self._numbers = count()
+        self._ready: deque[str] = deque()
+        self._begun = False
+
+    def take(self, root: Path) -> bool:
+        """Gives an empty sandbox that name, which must be free; False where there is none."""
+        try:
+            spare = self._ready.pop()
+        except IndexError:
+            return False
+        try:
+            with effect("staging.reuse"):
+                os.rename(spare, root)
+        except OSError:
+            return False
+        return True
+
+    def keep(self, root: Path) -> bool:
+        """Empties that sandbox and keeps it; False for one that is to be removed: changed, or one too many."""
+        if len(self._ready) >= _MOST or not os.path.lexists(root):
+            return False
+        try:
+            return self._emptied(os.fspath(root), "") and self._kept(root)
+        except OSError:
+            return False  # whatever the reason, what is left of it can be removed
+
+    def _kept(self, root: Path) -> bool:
+        self._begin()
+        spare = f"{self._folder}/{next(self._numbers)}"
+        with effect("staging.spare"):
+            os.rename(root, spare)
+        self._ready.append(spare)
+        return True
+
+    def close(self) -> None:
+        """Removes them all, those of an earlier pilot of this folder too."""
+        self._ready.clear()
+        self._remove(self._folder)
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._remove(self._folder)  # an earlier pilot was killed: its numbers begin where ours do
+            os.mkdir(self._folder, 0o700)
+            self._begun = True
+
+    def _emptied(self, folder: str, name: str) -> bool:
+        """Whether that folder is as we made it, and nothing is left in it and below but such folders."""
+        if not _as_made(folder):
+            return False
+        with os.scandir(folder) as found:
+            entries = list(found)
+        return all(self._passed(each, f"{name}/{each.name}" if name else each.name) for each in entries)
+
+    def _passed(self, entry: os.DirEntry[str], name: str) -> bool:
+        if not entry.is_dir(follow_symlinks=False):
+            os.unlink(entry.path)
+            return True
+        if name in _FOLDERS:
+            return self._emptied(entry.path, name)
+        self._remove(Path(entry.path))
+        return True
+
+
+def _as_made(folder: str) -> bool:
+    """A payload may have changed its mode, or put a list of access rights on it that its files would inherit."""
+    seen = os.lstat(folder)
+    return seen.st_mode & 0o7777 in _MODES and seen.st_uid == os.geteuid() and not _attributes(folder)
+
+
+def _attributes(folder: str) -> list[str]:
+    try:
+        return os.listxattr(folder)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        return []  # a file system without any
