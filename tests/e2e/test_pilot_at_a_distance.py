@@ -109,6 +109,16 @@ def let_go(bed: Bed) -> None:
     (bed.rig.root / "go").write_text("")
 
 
+def connections(pid: int, url: str) -> int:
+    """How many connections that process has open to that server."""
+    port = int(url.rpartition(":")[2])
+    own = {os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()}
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(
+        int(row[2].rpartition(":")[2], 16) == port and row[3] == "01" and f"socket:[{row[9]}]" in own for row in rows
+    )
+
+
 # ---- heartbeats
 
 
@@ -190,6 +200,7 @@ def test_no_hanging_report_look_or_claim_delays_a_heartbeat(bed: Bed) -> None:
         assert len(beats) >= 6
         assert max(b - a for a, b in pairwise(beats)) < LEASE / 2
         assert process.poll() is None
+        assert connections(process.pid, bed.server.url) == 3
         bed.server.plan.clear()
         bed.server.released.set()
         let_go(bed)
