@@ -54,6 +54,12 @@ def _image() -> click.Command:
     return group
 
 
+def _login() -> click.Command:
+    from pilot.cli.login import command
+
+    return command
+
+
 def _explain() -> click.Command:
     from pilot.cli.explain import command
 
@@ -72,6 +78,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "doctor": (_doctor, "one line per check, with the remedy"),
     "queue": (_queue, "the embedded queue: add jobs, look at them, ask why one waits"),
     "job": (_job, "one job: its output, its story, its sandbox"),
+    "login": (_login, "a token for a served queue, by way of a browser"),
     "image": (_image, "the data-science images of this node"),
     "config": (_config, "check and show the configuration"),
     "explain": (_explain, "a fault code or PanDA number: whose, what, what helps"),
