@@ -41,9 +41,12 @@ class Eyes:
         return Vitals(_without_secrets(seen.progress), usage)
 
     def answer(self, job: Job, question: str) -> Seen:
-        """One answer, free of control characters and of anything that looks like a credential."""
+        """One answer, free of control characters and of anything that looks like a credential; never empty.
+
+        An empty file is an answer too, and whoever asked is to see that it has come.
+        """
         said = clean(self._insight.answer(sandbox_of(self._house, job), question))
-        return Seen(answers={job.key: said[-ANSWER_CHARACTERS:]})
+        return Seen(answers={job.key: said[-ANSWER_CHARACTERS:] or "\n"})
 
 
 def _without_secrets(progress: str) -> str:
