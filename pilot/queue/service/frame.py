@@ -25,6 +25,7 @@ from pilot.wire.calls import FINAL, PASSING, UNKNOWN, Refusal
 log = logging.getLogger("pilot.serve")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+TOLD = frozenset({"add", "add_sweep", "hold", "release", "cancel", "checkpoint", "storage_token"})  # in the log
 NOT_NAMED = "the call came without a token; give one with --token-file"
 RETRY_SECONDS = 2
 STATUS: Mapping[Code, HTTPStatus] = {
@@ -139,10 +140,10 @@ def _status(problem: PortError) -> int:
 
 
 def _note(call: Call, caller: Caller, request: Request, outcome: str, why: str) -> None:
-    """Pilots' own calls are many, and told of only where they went wrong."""
-    level = logging.INFO if why or (caller.role is not Role.PILOT and call.method != "GET") else logging.DEBUG
+    """Looks and pilots' own calls are many: of them only what went wrong."""
+    level = logging.INFO if why or call.path.rpartition("/")[2] in TOLD else logging.DEBUG
     if log.isEnabledFor(level):
-        client = request.client.host if request.client else "-"
+        client = request.client.host.removeprefix("::ffff:") if request.client else "-"
         who = f"{caller.role or '-'}:{one_line(caller.user) or '-'}"
         log.log(level, "%s %s %s %s %s %s%s", caller.request, client, who, call.method, call.path, outcome,
                 f" {why}" if why else "")  # fmt: skip
