@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pilot.adapters.matcher_classad import ClassAdMatcher
+from pilot.model.files import Output
 from pilot.model.job import JobSpec
 from pilot.model.plain import to_plain
 from pilot.model.queue import QueueSettings, QueueState, Submission
@@ -23,6 +24,7 @@ from pilot.queue.store import create_store, open_store
 from pilot.queue.users import LocalQueue
 from tests.e2e.piloted import Rig, until
 from tests.fakes.server import FakeServer, Fault
+from tests.sandboxes import apptainer_cache
 
 LEASE = 3.0
 STAYS = "echo here >>$0/here; trap 'exit 143' TERM; n=0; while [ ! -e $0/go ]; do sleep 0.05; done; echo done"
@@ -138,6 +140,23 @@ def test_heartbeats_tell_how_a_payload_gets_on(bed: Bed) -> None:
         assert ended(process)[0] == 0
 
 
+@pytest.mark.apptainer
+def test_a_payload_in_a_container_is_seen_as_well(bed: Bed) -> None:
+    (image,) = sorted((apptainer_cache() / "images").glob("test-tiny-*.dir"))[-1:]
+    bed.questions = ["ps", "ls /srv"]
+    burn = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; "
+    script = TALKS + burn + "n=0; while [ $n -lt 100 ]; do sleep 0.1; n=$((n+1)); done"
+    bed.add("boxed", script, image=str(image))
+    with bed.pilot("--max-jobs", "1", "--runtime", "apptainer") as process:
+        until(lambda: len([each for each in bed.beats() if each.get("answer")]) >= 2, 30.0)
+        answers = [each["answer"] for each in bed.beats() if each.get("answer")]
+        assert "made.txt" in answers[0]
+        assert "events.jsonl" in answers[1]
+        until(lambda: any(each.get("usage", {}).get("cpu_seconds", 0) > 0.05 for each in bed.beats()))
+        process.send_signal(signal.SIGTERM)
+        assert ended(process)[0] == 143
+
+
 def test_questions_are_answered_soon_and_only_about_the_job_itself(rig: Rig) -> None:
     """Of a long lease a heartbeat is due every 20 s: the answer does not wait for it."""
     bed = Bed(rig, 6.0)
@@ -222,17 +241,21 @@ def test_a_look_that_lasts_is_not_waited_for(bed: Bed) -> None:
     assert time.monotonic() - began < 1.5
 
 
-def test_reports_that_nobody_takes_are_left_to_the_next_pilot_of_the_state(bed: Bed) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_reports_that_nobody_takes_are_left_to_the_next_pilot_of_the_state(bed: Bed, number: int) -> None:
     job = bed.add("done", STAYS)
     with bed.pilot("--max-jobs", "1", PILOT_GRACE="1s") as process:
         here(bed)
         bed.server.stop()
         let_go(bed)
         until(lambda: '"order": "report"' in (bed.rig.root / "state" / "far" / "pilot.log").read_text())
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         code, said, err = ended(process)
-    assert (code, said[-1]["pilot"]["unsent"]) == (75, 1)
-    assert err.splitlines()[-1].startswith("pilot: 1 report has not reached the queue: the next pilot with --state ")
+    if number == signal.SIGTERM:
+        assert (code, said[-1]["pilot"]["unsent"]) == (75, 1)
+        assert err.splitlines()[-1].startswith(
+            "pilot: 1 report has not reached the queue: the next pilot with --state "
+        )
     assert bed.verdicts(job) == []
     bed.server.start()
     with bed.pilot("--idle-exit", "0.5s") as process:
@@ -256,6 +279,29 @@ def test_a_report_is_sent_again_until_the_server_is_back(bed: Bed) -> None:
     assert len(moments) == 5
     assert gaps[-1] > gaps[0]
     assert bed.verdicts(job) == ["succeeded"]
+
+
+def test_a_store_that_waits_for_a_dead_server_does_not_hammer_it(rig: Rig) -> None:
+    """After a suspension nothing is written outside before the server has said that the attempt is still ours."""
+    bed = Bed(rig, 60.0)
+    with contextlib.closing(bed):
+        job = bed.add("stays", STAYS + " >out.txt", outputs=(Output("out.txt"),))
+        with bed.pilot("--max-jobs", "1") as process:
+            here(bed)
+            bed.server.stop()
+            process.send_signal(signal.SIGCONT)
+            log = rig.root / "state" / "far" / "pilot.log"
+            until(lambda: "heartbeat failed" in log.read_text())
+            let_go(bed)
+            until(lambda: '"event": "Exited"' in log.read_text())
+            began = time.monotonic()
+            until(lambda: time.monotonic() > began + 4.0)
+            assert log.read_text().count("heartbeat failed") <= 4
+            assert not list(rig.root.glob("out/*/*/out.txt"))
+            bed.server.start()
+            code, said, _ = ended(process)
+        assert (code, said[0]["verdict"]) == (0, "succeeded")
+        assert bed.verdicts(job) == ["succeeded"]
 
 
 def test_with_nothing_in_hand_a_dead_server_is_left(bed: Bed) -> None:
