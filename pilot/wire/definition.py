@@ -17,7 +17,7 @@ _LONGEST_TIME = 366 * 86_400  # seconds: what is longer is no limit
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 # What a job may be that this pilot does not do, each by the key that says so.
-_REFUSED = {
+REFUSED = {
     "eventService": "event service",
     "eventServiceMerge": "merging of event service outputs",
     "cloneJob": "cloned jobs",
@@ -90,7 +90,7 @@ def identity_of(data: Record) -> Identity:
 def read_definition(data: Record) -> Definition:
     """The job in that object; raises WireError for what is no job, or none for this pilot."""
     known = identity_of(data)
-    for key, what in _REFUSED.items():
+    for key, what in REFUSED.items():
         if _asked(data.get(key)):
             raise WireError(f"{key}: this pilot does not do {what}")
     return Definition(

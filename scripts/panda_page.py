@@ -1,0 +1,137 @@
+"""docs/reference/panda.md: what each of our verbs and verdicts becomes on a plain PanDA server; drawn by scripts/docs.
+
+The tables of words come from the code that translates; what is lost is written here, one line for each verb of the
+port, and the page cannot be drawn when a verb has none.
+"""
+
+from collections.abc import Callable
+
+from pilot.adapters.server_panda import POLL_CAP_SECONDS, POLL_SECONDS
+from pilot.core.timing import LONGEST_SILENCE
+from pilot.model.faults import panda_number
+from pilot.model.job import Phase, Verdict
+from pilot.ports import Server
+from pilot.wire import hearing, telling, transforms
+from pilot.wire.definition import REFUSED
+
+Table = Callable[[list[str], list[list[object]]], str]
+
+VERBS = {
+    "register": (
+        "`is_alive`, the queue's data, `update_worker_node`, `update_worker_node_gpu`, and `update_worker_status` "
+        "started where Harvester started the pilot",
+        "nothing; the answers of the last three are not waited upon",
+    ),
+    "claim": (
+        "`acquire_jobs`, one for all that is wanted on one offer, devices in `target_architecture`; then `starting`",
+        "the claim id: an answer that was lost leaves its jobs `sent` until the server takes them for lost, and "
+        "asking again gives others. Of the offer, requirements, images and cores: only memory, disk, time left and "
+        "devices count",
+    ),
+    "changed": (
+        f"nothing: the next claim asks, after {POLL_SECONDS:g} s and then up to {POLL_CAP_SECONDS:g} s",
+        "the long look: a new job is found when it is asked for",
+    ),
+    "renew": (
+        "`update_job`, several in `update_jobs_bulk`; the lease is the server's limit for heartbeats (`panda_lease`)",
+        f"short leases: a pilot that is gone is noticed after hours, a kill within {LONGEST_SILENCE / 60:g} minutes. "
+        "`checkpoint` on demand: PanDA has no such word",
+    ),
+    "report": (
+        "`update_job` finished or failed, with timing, metrics, error number and text, metadata, and output report",
+        "columns for shares, isolation and devices: they are in `meta_data`, where the server can store it. The "
+        "checkpoint: the next attempt starts anew",
+    ),
+    "give_back": (
+        f"`update_job` failed with {panda_number(telling.NUMBERED[Verdict.INTERRUPTED])}; PanDA tries again",
+        "that no harm was done: it counts as an attempt",
+    ),
+    "adopt": (
+        "`get_job_status`, its attempt compared",
+        "nothing while the server still waits; after its limit the attempt is fenced",
+    ),
+    "code": ("nothing: sandboxes are inputs, fetched from the server's cache without a credential", "nothing"),
+    "close": ("`update_worker_status` finished, where Harvester started the pilot", "nothing"),
+}
+
+HEAD = """# A plain PanDA server as the queue
+
+`--queue https://HOST:25443 --queue-name PANDA_QUEUE`. The pilot asks `is_alive` first; a server that does not say there
+that it has calls of ours is never sent one. What follows is what becomes of ours on such a server, and what is lost.
+How to set it up: the `panda_*` keys in [configuration.md](configuration.md); why the calls are not the same for both
+kinds of queue: [decision 7](../decisions/0007-own-calls-beside-pandas.md).
+"""
+
+LISTS = """## Files
+
+An endpoint (RSE) is a URL prefix: from `panda_storages`, else from a storages document. Below it files lie where
+Rucio's deterministic rule puts them, `SCOPE/xx/yy/NAME` with the MD5 of `SCOPE:NAME`, dots of users' and groups' scopes
+written as slashes. Outputs and the log's archive go to the exact place that the job names; the server's adder registers
+them, the pilot never does. A GUID is a function of job, attempt and name, so that a report can be said twice. Of
+checksums adler32 is verified; an input with only an MD5 is taken by its size.
+
+## What is not done
+
+Event service, merging on site, the prefetcher, cloned jobs, user secrets, co-processes, direct access to inputs (every
+input is staged), S3 keys, proxies for payloads, `gdb` and `du` on request, gangs, and resuming from a checkpoint.
+"""
+
+
+def page(table: Table) -> str:
+    """The whole page."""
+    verbs = [each for each in vars(Server) if not each.startswith("_")]
+    assert verbs == list(VERBS), "a verb of the port has no line in scripts/panda_page.py"
+    parts = [
+        HEAD,
+        "## Verbs\n",
+        table(["ours", "on PanDA", "what is lost"], [[f"`{name}`", *VERBS[name]] for name in verbs]),
+        "## Where a job stands\n",
+        table(["phase", "`job_status`"], [[f"`{each.value}`", f"`{telling.STATES[each.value]}`"] for each in Phase]),
+        "## How it ended\n",
+        table(["verdict", "`job_status`", "`pilot_error_code`"], [_verdict(each) for each in Verdict]),
+        "The numbers of faults are those of [faults.md](faults.md).\n\n## What the server says to a heartbeat\n",
+        table(["PanDA's word", "ours"], _words()),
+        _scripts(table),
+        LISTS,
+    ]
+    return "\n".join(parts)
+
+
+def _verdict(verdict: Verdict) -> list[object]:
+    fixed = telling.NUMBERED.get(verdict)
+    number = "0" if verdict is Verdict.SUCCEEDED else "that of the fault" if fixed is None else panda_number(fixed)
+    return [f"`{verdict.value}`", f"`{telling.ENDS[verdict]}`", number]
+
+
+def _words() -> list[list[object]]:
+    commands = [[f"`{word}`", f"command `{ours}`"] for word, ours in hearing.COMMANDS.items()]
+    looks = ", ".join(f"`{each}`" for each in sorted(hearing.LOOKS))
+    over = ", ".join(f"`{each}`" for each in sorted(hearing.NOT_OURS))
+    return [
+        *commands,
+        ["`tobekilled`, and no such attempt on record", "the attempt is no longer ours"],
+        [over, "the attempt is no longer ours"],
+        [looks, "a look into the job's own directory, answered with the next heartbeat; never a shell"],
+        ["anything else", "nothing"],
+    ]
+
+
+def _scripts(table: Table) -> str:
+    options = {"runGen": transforms.RUNGEN, "runcontainer": transforms.RUNCONTAINER, "runHPO": transforms.RUNHPO}
+    assert set(options) == set(transforms.TRANSFORMS)
+    rows = [[f"`{name}`", _named(f"{one.takes} {one.switches}"), _named(f"{one.idle} {one.idle_switches}")]
+            for name, one in options.items()]  # fmt: skip
+    refused = "; ".join(f"`{key}`" for key in REFUSED)
+    return (
+        "## The scripts of PanDA's users\n\nA `transformation` that is no URL is a command of the job's image. These "
+        "three scripts are known by name and translated into commands of the job's own container; every other URL, and "
+        "every option that stands in neither list, declines the job with the reason. So do these keys of a definition: "
+        f"{refused}.\n\n" + table(["script", "options followed", "options without effect here"], rows) + "\n"
+        "A sandbox is fetched from `/cache/` of the server, or of a host in `panda_sources`, over verified HTTPS and "
+        "without a credential. For `runHPO` the pilot draws one point before the job starts and settles it with the "
+        "report: `acquire_event_ranges`, `relay_idds_command`, `update_single_event_range`.\n"
+    )
+
+
+def _named(options: str) -> str:
+    return " ".join(f"`{each}`" for each in options.split())
