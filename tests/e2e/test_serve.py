@@ -1,5 +1,6 @@
 """`pilot queue serve` as a process: set up, reached, told to end, told to read its keys again."""
 
+import json
 import os
 import select
 import signal
@@ -10,8 +11,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import requests
@@ -20,9 +22,9 @@ from cryptography import x509
 TREE = Path(__file__).parents[2]
 
 
-def pilot(*words: str) -> subprocess.CompletedProcess[str]:
+def pilot(*words: str, more: Mapping[str, str] = MappingProxyType({})) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pilot", *words]
-    environment = {**os.environ, "PYTHONPATH": str(TREE)}
+    environment = {**os.environ, "PYTHONPATH": str(TREE), **more}
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env=environment)
 
 
@@ -137,6 +139,31 @@ def test_who_looks_is_answered_when_it_is_told_to_end(served: Process, tmp_path:
     assert (code, said) == (143, "")
     assert time.monotonic() - begun < 4
     assert answers[0].json()["data"] == {"changed": False, "version": since}
+
+
+JOB = """
+name: hello
+command: [sh, -c, "echo hello; echo done > out.txt"]
+outputs: [{name: out.txt}]
+"""
+
+
+def test_the_whole_way_of_the_guide(served: Process, tmp_path: Path) -> None:
+    """A user adds, a pilot with nothing but URL, authority and token runs, the user looks."""
+    keys = tmp_path / "queue-keys"
+    (tmp_path / "job.yaml").write_text(JOB)
+    common = {"PILOT_QUEUE": served.url, "PILOT_CA": str(keys / "ca.pem")}
+    user = common | {"PILOT_TOKEN_FILE": str(next(keys.glob("submitter-*.token")))}
+    other = common | {"PILOT_TOKEN_FILE": str(keys / "pilot-pilot.token"), "HOME": str(tmp_path)}
+    assert pilot("queue", "add", str(tmp_path / "job.yaml"), more=user).returncode == 0
+    done = pilot("run", "--runtime", "bare", "--idle-exit", "1s", "--state", str(tmp_path / "state"), more=other)
+    assert done.returncode == 0, done.stderr
+    row = json.loads(pilot("queue", "ls", "--format", "json", more=user).stdout)[0]
+    assert (row["state"], row["verdict"]) == ("done", "succeeded")
+    assert pilot("job", "logs", "hello", more=user).stdout == "hello\n"
+    assert (tmp_path / "queue-outputs" / row["job_id"] / "1" / "out.txt").read_text() == "done\n"
+    refused = pilot("queue", "ls", more=other)
+    assert (refused.returncode, refused.stderr.count("\n")) == (77, 1)
 
 
 def test_interrupt_ends_it_with_130(served: Process) -> None:
