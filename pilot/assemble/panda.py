@@ -44,7 +44,7 @@ def panda_queue(
     """The queue that the settings name; raises one line for one that is not there, or not in use."""
     try:
         data = _queue_data(settings, line)
-        endpoints = _endpoints(settings)
+        endpoints = _endpoints(settings, line)
     except WireError as problem:
         raise Final(Code.SERVER_REFUSED, f"queue {settings.queue_name} of {settings.queue}: {problem}") from None
     site = _site(settings, data, environment)
@@ -119,10 +119,15 @@ def _fetched(line: "HttpLine", path: str) -> bytes | None:
     return answer.body if answer.status == 200 else None
 
 
-def _endpoints(settings: Settings) -> dict[str, Endpoint]:
-    """Those of the document, and above them those that the site writes itself."""
-    listed = settings.panda_storages_file
-    known = storages(_read(Path(listed), "panda_storages_file")) if listed else {}
+def _endpoints(settings: Settings, line: "HttpLine") -> dict[str, Endpoint]:
+    """Those of the document, and above them those that the site writes itself; without either, the server's own."""
+    if settings.panda_storages_file:
+        known = storages(_read(Path(settings.panda_storages_file), "panda_storages_file"))
+    elif settings.panda_storages:
+        known = {}
+    else:
+        found = _fetched(line, "/cache/ddmendpoints.json")
+        known = {} if found is None else storages(read_json(found, DOCUMENTS))
     return known | plain_endpoints(dict(settings.panda_storages))
 
 

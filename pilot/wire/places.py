@@ -81,8 +81,9 @@ def _prefix(protocols: Mapping[str, object], activities: Sequence[str], schemes:
         listed = protocols.get(activity)
         for each in listed if isinstance(listed, list) else ():
             host, path = _protocol(each)
-            if host.partition("://")[0] in schemes:
-                return f"{host.rstrip('/')}/{path.strip('/')}".rstrip("/")
+            scheme, _, server = host.partition("://")
+            if scheme in schemes:
+                return f"{scheme}://{server.rstrip('/')}/{path.strip('/')}".rstrip("/")
     return ""
 
 

@@ -119,6 +119,7 @@ def test_storages() -> None:
             },
         },
         "READ": {"arprotocols": {"pr": [{"endpoint": "https://d", "path": "/p"}]}},
+        "LOCAL": {"arprotocols": {"pr": [{"endpoint": "file://", "path": "/data/rse", "flavour": "POSIX"}]}},
         "TAPE": {"arprotocols": {"pr": [{"endpoint": "srm://d", "path": "/p"}]}},
         "OFF": {"state": "DISABLED", "arprotocols": {"pr": [{"endpoint": "https://d", "path": "/p"}]}},
         "FLAT": {"is_deterministic": False, "arprotocols": {"pr": [{"endpoint": "https://d", "path": "/p"}]}},
@@ -127,6 +128,7 @@ def test_storages() -> None:
     assert places.storages(document) == {
         "DISK": places.Endpoint("root://b:1094/r/rucio", "davs://c:443/w"),
         "READ": places.Endpoint("https://d/p", "https://d/p"),
+        "LOCAL": places.Endpoint("file:///data/rse", "file:///data/rse"),
     }
     for wrong in ([], {"A": 7}, {"A": {"arprotocols": 7}}):
         with pytest.raises(WireError):
