@@ -1,7 +1,8 @@
 """Job files on their way into a queue: read, their expressions checked, their images pinned."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pilot.adapters.journal_file import read_segment, segments
@@ -9,25 +10,49 @@ from pilot.assemble.pilot import cache_of, images_of
 from pilot.assemble.queue import make_queue, matcher, open_queue
 from pilot.config.jobfile import load_jobs
 from pilot.config.settings import Settings
+from pilot.core.templates import fill
 from pilot.model.faults import Code
 from pilot.model.job import JobSpec
 from pilot.model.queue import Explanation, JobState, QueueSettings, Submission
 from pilot.model.report import Report
 from pilot.ports import Final, PortError
+from pilot.queue.sweeping import Form, formed
 from pilot.shell.story import fold
 
 Warn = Callable[[str], None]
 
 
-def read_jobs(file: Path) -> list[Submission]:
+def read_jobs(file: Path, sweep: bool = False) -> list[Submission]:
     """Every job of the file, for this very node: its image is verified where it runs, which is here."""
-    return [Submission(each.spec, each.job_id or "", each.code or b"") for each in load_jobs(file, refusal)]
+    return [Submission(each.spec, each.job_id or "", each.code or b"") for each in load_jobs(file, refusal, sweep)]
 
 
-def read_and_pin(file: Path, settings: Settings, warn: Warn) -> list[Submission]:
+def read_and_pin(file: Path, settings: Settings, warn: Warn, sweep: bool = False) -> list[Submission]:
     """Every job of the file, ready to be added; raises JobProblems with all that is wrong."""
     pins = _Pins(settings, warn)
-    return [replace(each, spec=pins.pinned(each.spec)) for each in read_jobs(file)]
+    return [replace(each, spec=pins.pinned(each.spec)) for each in read_jobs(file, sweep)]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a sweep would add: how many jobs, the first and the last of them."""
+
+    jobs: int
+    first: JobSpec
+    last: JobSpec
+
+
+def preview(template: Submission, rows: Iterable[Mapping[str, str]]) -> Preview:
+    """What would be added; refuses what the queue would refuse."""
+    form, jobs = formed(template, rows)
+    first = next(jobs)
+    number, last = next(iter(deque(enumerate(jobs, 2), maxlen=1)), (1, first))
+    return Preview(number, _filled(form, first), _filled(form, last))
+
+
+def _filled(form: Form, job: tuple[str, list[str]]) -> JobSpec:
+    name, values = job
+    return replace(fill(form.spec, dict(zip(form.parameters, values, strict=True))), name=name)
 
 
 def refusal(requirements: str) -> str:

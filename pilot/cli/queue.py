@@ -82,22 +82,27 @@ def change(url: str | None, name: str, style: str, state: str | None, output: st
 # --- jobs -----------------------------------------------------------------------------------------------------------
 
 
-@group.command(epilog="Example: pilot queue add --queue sqlite:queue.db job.yaml")
+@group.command(epilog="Example: pilot queue add --queue sqlite:queue.db scan.yaml --sweep points.csv")
 @_common
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-def add(url: str | None, name: str, style: str, files: tuple[Path, ...]) -> None:
-    """Adds the jobs of the files: all of them or, where one is wrong, none."""
-    from pilot.assemble.submission import read_and_pin
-    from pilot.config.settings import load_settings
+@click.option(
+    "--sweep", type=click.Path(path_type=Path), metavar="VALUES", help="A job for each line of a .csv or .jsonl file."
+)
+@click.option("--dry-run", is_flag=True, help="Checks everything, adds nothing, says what would be added.")
+def add(url: str | None, name: str, style: str, files: tuple[Path, ...], sweep: Path | None, dry_run: bool) -> None:
+    """Adds the jobs of the files: all of them or, where one is wrong, none.
 
-    settings = load_settings().settings
-    jobs = [each for file in files for each in read_and_pin(file, settings, lambda text: click.echo(text, err=True))]
+    With --sweep, FILE describes one job, in which {lr} stands for the value of lr: in the command, the environment's
+    values, the names and places of outputs, and the job's name.
+    """
+    from pilot.cli import adding
+
+    jobs = adding.read(files, sweep is not None)
+    if dry_run:
+        adding.would_add(jobs, style) if sweep is None else adding.would_sweep(jobs[0], sweep, style)
+        return
     with _opened(url, name) as queue:
-        rows = queue.add(jobs)
-    if style == "json":
-        say(json.dumps([{"job_id": each.job_id, "name": each.name} for each in rows]))
-    else:
-        say("\n".join(f"{each.job_id}  {each.name}" for each in rows))
+        adding.add_jobs(queue, jobs, style) if sweep is None else adding.add_sweep(queue, jobs[0], sweep, style)
 
 
 @group.command(name="ls", epilog="Example: pilot queue ls --queue sqlite:queue.db --state waiting")

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from pilot.config import names
 from pilot.config.codepack import CodeProblems, pack
 from pilot.config.jobmodel import CheckpointModel, GpuModel, InputModel, JobModel, NeedsModel, OutputModel
 from pilot.config.problems import ConfigProblems, JobProblems, Problem, did_you_mean, shown
@@ -20,6 +21,14 @@ Where = tuple[Place, str]
 
 
 @dataclass(frozen=True, slots=True)
+class Rules:
+    """What else a job is held against: a reader of expressions; whether it is the description of a sweep."""
+
+    refusal: Refusal | None = None
+    sweep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class JobDocument:
     """One job of a file: its description, the id it asks for, and the archive of its code."""
 
@@ -28,21 +37,24 @@ class JobDocument:
     code: bytes | None = None
 
 
-def load_jobs(path: Path, refusal: Refusal | None = None) -> list[JobDocument]:
-    """Every job of the file (one, a list, or several documents); raises JobProblems with all that is wrong."""
+def load_jobs(path: Path, refusal: Refusal | None = None, sweep: bool = False) -> list[JobDocument]:
+    """Every job of the file (one, a list, or several documents); raises JobProblems with all that is wrong.
+
+    Only the job of a sweep may have placeholders in its name and in those of its outputs.
+    """
     try:
-        return _load_all(path, refusal)
+        return _load_all(path, Rules(refusal, sweep))
     except ConfigProblems as found:
         raise JobProblems(found.problems) from None
 
 
-def _load_all(path: Path, refusal: Refusal | None) -> list[JobDocument]:
+def _load_all(path: Path, rules: Rules) -> list[JobDocument]:
     source = str(path)
     documents = load_documents(_read(path), source)
     jobs: list[JobDocument] = []
     problems: list[Problem] = []
     for document, place in _jobs(documents):
-        found = _load(document, place, path.absolute().parent, refusal)
+        found = _load(document, place, path.absolute().parent, rules)
         if isinstance(found, JobDocument):
             jobs.append(found)
         else:
@@ -70,12 +82,12 @@ def _jobs(documents: list[Document]) -> Iterator[tuple[Document, Place]]:
             yield document, ()
 
 
-def _load(document: Document, place: Place, base: Path, refusal: Refusal | None) -> JobDocument | list[Problem]:
+def _load(document: Document, place: Place, base: Path, rules: Rules) -> JobDocument | list[Problem]:
     try:
         model = JobModel.model_validate(_with_checksums_as_text(document, place))
     except ValidationError as error:
         return [_problem(document, place, each) for each in error.errors(include_url=False)]
-    wrong = list(_crossed(model, refusal))
+    wrong = list(_crossed(model, rules))
     data, record = None, None
     try:
         data, record = pack(base, model.code) if model.code else (None, None)
@@ -108,9 +120,10 @@ def _at(data: object, place: Place) -> object:
 # --- what the model alone cannot see ---------------------------------------------------------------------------------
 
 
-def _crossed(model: JobModel, refusal: Refusal | None) -> Iterator[Where]:
-    if model.requirements and refusal is not None and (reason := refusal(model.requirements)):
+def _crossed(model: JobModel, rules: Rules) -> Iterator[Where]:
+    if model.requirements and rules.refusal is not None and (reason := rules.refusal(model.requirements)):
         yield ("requirements",), reason
+    yield from () if rules.sweep else _placeholders(model)
     if model.id in model.after or model.name in model.after:
         yield ("after",), "a job cannot wait for itself"
     seen: set[str] = set()
@@ -118,6 +131,15 @@ def _crossed(model: JobModel, refusal: Refusal | None) -> Iterator[Where]:
         if each.name in seen:
             yield ("outputs", number), f"{each.name!r} is named twice"
         seen.add(each.name)
+
+
+def _placeholders(model: JobModel) -> Iterator[Where]:
+    """Nothing would fill them."""
+    places: list[tuple[Place, str]] = [(("name",), model.name)]
+    places += [(("outputs", number), each.name) for number, each in enumerate(model.outputs)]
+    for where, text in places:
+        if found := names.placeholder_in(text):
+            yield where, f"{found} is a placeholder, which only `pilot queue add --sweep` fills"
 
 
 def _collisions(model: JobModel, record: CodePack | None) -> Iterator[Where]:

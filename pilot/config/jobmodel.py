@@ -50,6 +50,7 @@ def _most(limit: int, what: str) -> AfterValidator:
 Size = Annotated[int, BeforeValidator(parse_size), _most(PETABYTE, "1 PiB"), WithJsonSchema(SIZE_SCHEMA)]
 Duration = Annotated[int, BeforeValidator(parse_duration), _most(YEAR, "366 days"), WithJsonSchema(DURATION_SCHEMA)]
 Name = Annotated[str, AfterValidator(names.job_name), Field(max_length=128)]
+Title = Annotated[str, AfterValidator(names.job_title), Field(max_length=128)]
 Variable = Annotated[str, AfterValidator(names.variable)]
 Argument = Annotated[str, AfterValidator(names.argument)]
 Command = Annotated[list[Argument], Field(min_length=1, max_length=4096)]
@@ -159,7 +160,7 @@ NeedsField = Annotated[
 class JobModel(_Strict):
     """One job, as a person writes it."""
 
-    name: Name = Field(description="what people call it", examples=["dilepton-classifier"])
+    name: Title = Field(description="what people call it", examples=["dilepton-classifier"])
     id: Name | None = Field(default=None, description="its identity in the queue; without it the queue gives one")
     image: Annotated[str, AfterValidator(names.image)] = Field(
         default="",
@@ -193,7 +194,12 @@ class JobModel(_Strict):
         default=3, ge=1, le=1000, description="failures of job, payload or input before it is given up"
     )
     max_interruptions: int = Field(default=100, ge=0, le=100_000, description="all other ends before it is given up")
-    priority: int = Field(default=0, ge=-1_000_000, le=1_000_000, description="higher goes first")
+    priority: int = Field(
+        default=0,
+        ge=-1_000_000,
+        le=1_000_000,
+        description="higher goes first among an owner's jobs; a point is worth a day of arrival",
+    )
     after: list[Name] = Field(
         default=[], max_length=1000, description="jobs that must succeed first: ids, or names of the same `add`"
     )

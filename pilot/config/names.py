@@ -15,7 +15,9 @@ RESERVED = frozenset({"contract.json", "inputs.json", "events.jsonl", "result.js
 
 _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 _SEGMENT = re.compile(r"[A-Za-z0-9._+-]{1,255}")
-_PATTERN_SEGMENT = re.compile(r"[A-Za-z0-9._+*?\[\]!-]{1,255}")
+_PLACEHOLDER = r"\{[A-Za-z_][A-Za-z0-9_]{0,63}\}"  # filled by `pilot queue add --sweep`
+_JOB_TITLE = re.compile(rf"(?=.{{1,128}}$)[A-Za-z0-9](?:[A-Za-z0-9._+-]|{_PLACEHOLDER})*")
+_PATTERN_SEGMENT = re.compile(rf"(?=.{{1,255}}$)[A-Za-z0-9._+*?\[\]!-](?:[A-Za-z0-9._+*?\[\]!-]|{_PLACEHOLDER})*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _VERSION = re.compile(r"\s*(>=|<=|==|!=|>|<|)\s*\d{1,6}(\.\d{1,6}){0,3}\s*")
 _IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
@@ -42,6 +44,17 @@ def job_name(value: str) -> str:
     if not _JOB_NAME.fullmatch(value):
         raise ValueError(f"{shown(value)[5:]}: use letters, digits and ._+- (at most 128, the first a letter or digit)")
     return value
+
+
+def job_title(value: str) -> str:
+    """A job's name, in which a sweep's parameters may stand as `{name}`, though not first."""
+    return value if _JOB_TITLE.fullmatch(value) else job_name(value)
+
+
+def placeholder_in(value: str) -> str:
+    """The first placeholder of a name; empty where it holds none."""
+    found = re.search(_PLACEHOLDER, value)
+    return found[0] if found else ""
 
 
 def file_name(value: str) -> str:

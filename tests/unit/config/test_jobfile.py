@@ -290,3 +290,26 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, make: object) -> None:
     with pytest.raises(ConfigProblems) as found:
         load_jobs(tmp_path / "job.yaml")
     assert len(found.value.lines()) == 1
+
+
+SWEPT = "name: scan-{lr}\ncommand: [x, '{lr}']\noutputs: [{name: 'model-{lr}.onnx'}, {name: 'plots/p{seed}*'}]\n"
+
+
+def test_placeholders_are_for_sweeps(folder: Path) -> None:
+    found = lines(folder, SWEPT)
+    why = "is a placeholder, which only `pilot queue add --sweep` fills"
+    assert found == [
+        f"job.yaml:1:7: name: {{lr}} {why}",
+        f"job.yaml:3:11: outputs[0]: {{lr}} {why}",
+        f"job.yaml:3:38: outputs[1]: {{seed}} {why}",
+    ]
+    (document,) = load_jobs(folder / "job.yaml", sweep=True)
+    assert document.spec.name == "scan-{lr}"
+    assert [each.name for each in document.spec.outputs] == ["model-{lr}.onnx", "plots/p{seed}*"]
+
+
+@pytest.mark.parametrize("text", ["name: '{lr}'", "name: a{l r}", "name: a{", "id: a{x}\nname: a", "name: a{}"])
+def test_what_is_no_placeholder_is_no_name(folder: Path, text: str) -> None:
+    (folder / "job.yaml").write_text(f"{text}\ncommand: [x]\n")
+    with pytest.raises(ConfigProblems, match="use letters, digits"):
+        load_jobs(folder / "job.yaml", sweep=True)

@@ -129,3 +129,71 @@ def test_every_command_helps_with_an_example(shell: Shell, name: str) -> None:
     code, out, _ = shell(name, "--help")
     assert code == 0
     assert "Example: pilot queue" in out
+
+
+SWEEP = "{name: 'scan-{lr}', command: [python3, train.py, '--lr={lr}'], outputs: [{name: 'm-{lr}.onnx'}]}"
+
+
+@pytest.fixture
+def swept(shell: Shell) -> Shell:
+    (shell.folder / "scan.yaml").write_text(SWEEP)
+    (shell.folder / "points.csv").write_text("lr\n0.1\n0.01\n0.001\n")
+    return shell
+
+
+def test_a_sweep_is_tried_and_then_added(swept: Shell) -> None:
+    words = ("add", f"{swept.folder}/scan.yaml", "--sweep", f"{swept.folder}/points.csv")
+    code, out, err = swept(*words, "--dry-run")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "would add 3 jobs",
+        "first: scan-0.1: python3 train.py --lr=0.1",
+        "last:  scan-0.001: python3 train.py --lr=0.001",
+    ]
+    plan = swept.json(*words, "--dry-run")
+    assert isinstance(plan, dict)
+    assert (plan["would_add"]["jobs"], plan["would_add"]["last"]["outputs"][0]["name"]) == (3, "m-0.001.onnx")
+    assert swept.json("ls") == []
+    added = swept.json(*words)
+    assert isinstance(added, dict)
+    assert (added["name"], added["jobs"]) == ("scan-{lr}", 3)
+    listed = swept.json("ls")
+    assert isinstance(listed, list)
+    assert [each["name"] for each in listed] == ["scan-0.1", "scan-0.01", "scan-0.001"]
+    assert (listed[0]["job_id"], listed[2]["job_id"]) == (added["first"], added["last"])
+    assert "3 jobs of scan-{lr}: " in swept(*words)[1]
+
+
+def test_a_dry_run_adds_nothing(shell: Shell) -> None:
+    (shell.folder / "one.yaml").write_text("{name: a, command: [python3, x.py]}")
+    assert shell("add", f"{shell.folder}/one.yaml", "--dry-run")[1] == "would add a: python3 x.py\n"
+    plan = shell.json("add", f"{shell.folder}/one.yaml", "--dry-run")
+    assert isinstance(plan, dict)
+    assert plan["would_add"][0]["command"] == ["python3", "x.py"]
+    assert shell.json("ls") == []
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "why"),
+    [
+        ("lr\n0.1\n0.1,2\n", 65, "points.csv:3:1: 2 values for 1 parameters"),
+        ("lr,seed\n0.1,2\n", 65, "parameter 'seed': the job does not use it"),
+        ("lr\n../x\n", 65, "job 1 of the sweep: parameter lr: '../x' stands in a name"),
+        ("", 65, "a sweep without jobs"),
+    ],
+)
+def test_a_wrong_sweep_is_one_line(swept: Shell, values: str, code: int, why: str) -> None:
+    (swept.folder / "points.csv").write_text(values)
+    for more in ((), ("--dry-run",)):
+        words = ("add", f"{swept.folder}/scan.yaml", "--sweep", f"{swept.folder}/points.csv", *more)
+        got, out, err = swept(*words)
+        assert (got, out) == (code, "")
+        assert why in err
+        assert err.count("\n") == 1
+    assert swept.json("ls") == []
+
+
+def test_a_sweep_is_of_one_job(swept: Shell) -> None:
+    words = (f"{swept.folder}/scan.yaml", f"{swept.folder}/scan.yaml", "--sweep", f"{swept.folder}/points.csv")
+    assert swept("add", *words)[0] == 64
+    assert swept("add", f"{swept.folder}/scan.yaml")[0] == 65
