@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from benches import imports, overhead, queue, throughput
+from benches import imports, overhead, queue, serve, throughput
 from benches.table import show
 
 BENCHES = {
@@ -11,6 +11,7 @@ BENCHES = {
     "throughput": throughput.measure,
     "imports": imports.measure,
     "queue": queue.measure,
+    "serve": serve.measure,
 }
 
 
