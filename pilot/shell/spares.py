@@ -6,6 +6,7 @@ new one is searched for longer than the last.
 
 import errno
 import os
+import stat
 from collections import deque
 from collections.abc import Callable
 from itertools import count
@@ -30,7 +31,15 @@ _FOLDERS = frozenset(
         "logs",
     )
 )
+_FILES = frozenset(("pilot/plan.json", "logs/stdout", "logs/stderr", "logs/pilot"))  # an empty one is as good as none
 _MODES = frozenset((0o700, 0o755))
+_FILE_MODES = frozenset((0o444, 0o600, 0o644))
+_PARTS = {  # what is written under another name first keeps that one
+    "pilot/contract.json": "contract.part",
+    "pilot/inputs.json": "inputs.part",
+    "pilot/run/started.json": ".started.json.part",
+    "pilot/run/exit.json": ".exit.json.part",
+}
 
 
 class Spares:
@@ -86,15 +95,17 @@ class Spares:
 
     def _emptied(self, folder: str, name: str) -> bool:
         """Whether that folder is as we made it, and nothing is left in it and below but such folders."""
-        if not _as_made(folder):
+        if not _as_made(folder, _MODES):
             return False
         with os.scandir(folder) as found:
-            entries = list(found)
+            entries = sorted(
+                found, key=lambda each: each.name, reverse=True
+            )  # `work`, with other names of files, first
         return all(self._passed(each, f"{name}/{each.name}" if name else each.name) for each in entries)
 
     def _passed(self, entry: os.DirEntry[str], name: str) -> bool:
         if not entry.is_dir(follow_symlinks=False):
-            os.unlink(entry.path)
+            _blank(entry.path, name)
             return True
         if name in _FOLDERS:
             return self._emptied(entry.path, name)
@@ -102,15 +113,28 @@ class Spares:
         return True
 
 
-def _as_made(folder: str) -> bool:
+def _blank(path: str, name: str) -> None:
+    """An empty file of ours is kept, any other file goes."""
+    if not ((name in _FILES or name in _PARTS) and _as_made(path, _FILE_MODES) and os.lstat(path).st_nlink == 1):
+        os.unlink(path)
+        return
+    os.chmod(path, 0o644)
+    os.truncate(path, 0)
+    if name in _PARTS:
+        with effect("staging.blank"):
+            os.rename(path, f"{os.path.dirname(path)}/{_PARTS[name]}")
+
+
+def _as_made(path: str, modes: frozenset[int]) -> bool:
     """A payload may have changed its mode, or put a list of access rights on it that its files would inherit."""
-    seen = os.lstat(folder)
-    return seen.st_mode & 0o7777 in _MODES and seen.st_uid == os.geteuid() and not _attributes(folder)
+    seen = os.lstat(path)
+    plain = stat.S_ISDIR(seen.st_mode) or stat.S_ISREG(seen.st_mode)
+    return plain and seen.st_mode & 0o7777 in modes and seen.st_uid == os.geteuid() and not _attributes(path)
 
 
-def _attributes(folder: str) -> list[str]:
+def _attributes(path: str) -> list[str]:
     try:
-        return os.listxattr(folder)
+        return os.listxattr(path)
     except OSError as error:
         if error.errno != errno.ENOTSUP:
             raise

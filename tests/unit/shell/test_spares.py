@@ -41,11 +41,22 @@ def test_nothing_of_the_last_job_is_left_for_the_next(tmp_path: Path, spares: Sp
     assert not spares.take(tmp_path / "c")
     assert names(tmp_path / "b") == {
         "work", "work/control", "work/checkpoint", "work/.pilot", "home", "tmp", "in", "code", "pilot", "pilot/run",
-        "logs",
+        "logs", "logs/stdout", "pilot/run/.exit.json.part",
     }  # fmt: skip
+    assert (tmp_path / "b/logs/stdout").read_bytes() == b""
     assert Path("/etc/passwd").exists()
     spares.close()
     assert os.listdir(tmp_path) == ["b"]
+
+
+def test_a_log_that_has_another_name_is_not_emptied(tmp_path: Path, spares: Spares) -> None:
+    sandbox = used(tmp_path / "a")
+    (tmp_path / "elsewhere").hardlink_to(sandbox.logs / "stdout")
+    (sandbox.logs / "stderr").symlink_to(tmp_path / "elsewhere")
+    assert spares.keep(sandbox.root)
+    assert (tmp_path / "elsewhere").read_text() == "x"
+    assert spares.take(tmp_path / "b")
+    assert not names(tmp_path / "b") & {"logs/stdout", "logs/stderr"}
 
 
 def replaced_by_link(sandbox: Sandbox) -> None:
