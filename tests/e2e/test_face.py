@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -13,12 +14,16 @@ import yaml
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client.parser import text_string_to_metric_families
 
-from pilot.model.job import Verdict
+from pilot.model.job import JobSpec, Verdict
+from pilot.model.queue import Submission
+from pilot.queue.service import tally
+from pilot.queue.service.call import Caller, Role
 from tests.beds.face import HOSTILE, LOGIN, FaceBed, Shown, a_day, faced, job, node
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "site-configs/grafana/queue.json"
 ALERTS = ROOT / "site-configs/prometheus/alerts.yaml"
+MANY = range(100_000)
 NAME = re.compile(r"\bpilot_queue_[a-z_]+")
 
 
@@ -217,6 +222,43 @@ def test_every_alert_says_why_and_what_to_do() -> None:
     for rule in rules:
         assert {"summary", "why", "action"} <= set(rule["annotations"]), rule["alert"]
         assert tried.count(f'alertname="{rule["alert"]}",') == 2, f"{rule['alert']} is never tried"
+
+
+# --- many jobs ---
+
+
+def test_a_hundred_thousand_jobs_are_looked_at_quickly(tmp_path: Path) -> None:
+    with faced(tmp_path) as bed:
+        queue = bed.service.queue("default", Caller("grace", Role.SUBMITTER, "test"))
+        queue.add_sweep(
+            Submission(JobSpec("toys-{n}", ("toys", "{n}"), "ml-base")), [{"n": str(each)} for each in MANY]
+        )
+        bed.end(bed.claim(node("n1", 4), "first")[0])
+        (running,) = bed.claim(node("n1", 4), "second")
+        bed.settle()
+        asked = [{}, {"state": "done"}, {"state": "waiting"}, {"state": "held"}, {"find": "grace"}, {"find": "toys-"},
+                 {"find": "grace", "state": "done"}, {"find": "toys-4321"}, {"find": running.job_id}]  # fmt: skip
+        begun = time.monotonic()
+        boards = [bed.board(**each) for each in asked]
+        seconds = time.monotonic() - begun
+    assert [len(each["jobs"]) for each in boards] == [25, 1, 25, 0, 25, 25, 1, 11, 1]
+    assert boards[0]["jobs"][0]["state"] == "granted"  # what runs is shown first, however old it is
+    assert seconds / len(asked) < 0.5, "each page takes a few milliseconds where nobody else is at work"
+
+
+def test_what_ended_long_ago_is_still_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short a page looks back: what runs or was reported is led to by an index."""
+    monkeypatch.setattr(tally, "NEWEST_LOOKED_AT", 5)
+    with faced(tmp_path) as bed:
+        bed.add(*(job(f"old-{each}") for each in range(20)), user="ada")
+        bed.end(bed.claim(node("n1", 4), "first")[0])
+        bed.claim(node("n1", 4), "second")
+        bed.add(*(job(f"new-{each}") for each in range(20)), user="grace")
+        bed.settle()
+        assert [each["name"] for each in bed.board(state="done")["jobs"]] == ["old-0"]
+        assert [each["name"] for each in bed.board(find="ada", state="done")["jobs"]] == ["old-0"]
+        assert [each["name"] for each in bed.board(find="ada")["jobs"]] == ["old-1"]
+        assert len(bed.board(find="old")["jobs"]) == 20
 
 
 # --- the description ---

@@ -85,7 +85,7 @@ class Board:
             queue = read_settings(db, self._name)
             pilots = self._pilots(db, now)
             self._count(db, now, queue)
-            rows = tally.jobs(db, wanted, self._tally.groups)
+            rows = tally.jobs(db, wanted)
             seen = db.execute(tally.SEEN, (now - LIVE_SECONDS,)).fetchone()
             overdue = db.execute(tally.OVERDUE, (now,)).fetchone()[0]
             old = self._faults_of_before(db)

@@ -1,7 +1,7 @@
 """What the board reads from the queue file: counts by index, and never more rows than a page shows."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pilot.model.queue import JobState
@@ -12,7 +12,7 @@ SHAPES_SHOWN = 12
 PILOTS_SHOWN = 100
 NAMES_LOOKED_AT = 1000  # of names that begin with what is searched for
 JOBS_SHOWN, JOBS_CAP = 25, 500
-NEWEST_LOOKED_AT = 20_000  # for faults of before this service's time
+NEWEST_LOOKED_AT = 200_000  # jobs, for what no index leads to: by owner, by an end; faults of before our time
 
 COUNTS = "SELECT owner, state, verdict, jobs FROM tally WHERE queue = ? AND jobs > 0"
 HEAD = """
@@ -40,15 +40,20 @@ SELECT job.job, job_id, name, owner, job.state, verdict, job.attempt, priority, 
     command, blockers, not_before, granted.phase, granted.progress
 FROM job LEFT JOIN granted ON granted.job = job.job AND granted.attempt = job.attempt
 """
-NEWEST = FIELDS + "WHERE job.queue = ? ORDER BY job.job DESC LIMIT ?"
-OF_STATE = FIELDS + "WHERE job.queue = ? AND job.state = ? ORDER BY job.job DESC LIMIT ?"
-OF_OWNER = (
+SOME = (
     FIELDS
-    + """WHERE job.queue = ? AND owner = ? AND job.state = ? AND verdict = ?
-ORDER BY job.job DESC LIMIT ?"""
+    + """
+WHERE job.queue = ? AND (? = '' OR owner = ?) AND (? = '' OR job.state = ?) AND job.job > ?
+ORDER BY job.job DESC LIMIT ?
+"""
 )
-# The literal lets the index of that state be used, where it has one: of a million jobs few run.
-IN_STATE = {each.value: f"job.state = ? AND job.state = '{each.value}'" for each in JobState}
+# The literal lets the index of that state be used: of a million jobs few run.
+OF_INDEXED = {
+    state: SOME.replace("WHERE", f"WHERE job.state = '{state}' AND") for state in (JobState.GRANTED, JobState.HELD)
+}
+NEWEST = "SELECT ifnull(max(job), 0) FROM job"
+REPORTED = SOME.replace("WHERE", "WHERE job.job IN (SELECT job FROM report ORDER BY job DESC LIMIT 2000) AND")
+OWNED = "SELECT 1 FROM tally WHERE queue = ? AND owner = ? LIMIT 1"
 BY_ID = FIELDS + "WHERE job.queue = ? AND job_id = ?"
 BY_NAME = FIELDS + "WHERE job.queue = ? AND name = ? ORDER BY job.job DESC LIMIT ?"
 OF_PREFIX = "SELECT job FROM job WHERE name > ? AND name < ? ORDER BY name LIMIT ?"
@@ -72,43 +77,35 @@ def counts(db: Db, queue: str) -> list[sqlite3.Row]:
     return db.execute(COUNTS, (queue,)).fetchall()
 
 
-def jobs(db: Db, wanted: Wanted, groups: Sequence[sqlite3.Row]) -> list[sqlite3.Row]:
+def jobs(db: Db, wanted: Wanted) -> list[sqlite3.Row]:
     """The jobs that are wanted: what runs, then the newest; one more than asked for where there are more."""
-    found = {row["job"]: row for row in _found(db, wanted, groups) if _shown(row, wanted)}
+    found = {row["job"]: row for row in _found(db, wanted) if _shown(row, wanted)}
     return sorted(found.values(), key=lambda row: (row["state"] != "granted", -row["job"]))[: wanted.limit + 1]
 
 
-def _found(db: Db, wanted: Wanted, groups: Sequence[sqlite3.Row]) -> Iterator[sqlite3.Row]:
-    most = wanted.limit + 1
+def _found(db: Db, wanted: Wanted) -> Iterator[sqlite3.Row]:
     if not wanted.find:
-        yield from _newest(db, wanted, groups, most)
+        yield from _listed(db, wanted, wanted.owner)
         return
+    most = JOBS_CAP if wanted.state or wanted.owner else wanted.limit + 1
     yield from db.execute(BY_ID, (wanted.queue, wanted.find))
-    yield from db.execute(BY_NAME, (wanted.queue, wanted.find, most if not wanted.state else JOBS_CAP))
+    yield from db.execute(BY_NAME, (wanted.queue, wanted.find, most))
     yield from db.execute(BY_PREFIX, (wanted.queue, wanted.find, wanted.find + END, NAMES_LOOKED_AT))
-    yield from _of_owner(db, wanted, wanted.find, groups)
+    if wanted.owner in ("", wanted.find) and db.execute(OWNED, (wanted.queue, wanted.find)).fetchone():
+        yield from _listed(db, wanted, wanted.find)
 
 
-def _newest(db: Db, wanted: Wanted, groups: Sequence[sqlite3.Row], most: int) -> Iterator[sqlite3.Row]:
-    if wanted.owner:
-        yield from _of_owner(db, wanted, wanted.owner, groups)
-    elif wanted.state:
-        yield from db.execute(_by_state(OF_STATE, wanted.state), (wanted.queue, wanted.state, most))
-    else:
-        yield from db.execute(_by_state(OF_STATE, "granted"), (wanted.queue, "granted", most))
-        yield from db.execute(NEWEST, (wanted.queue, most))
-
-
-def _of_owner(db: Db, wanted: Wanted, owner: str, groups: Sequence[sqlite3.Row]) -> Iterator[sqlite3.Row]:
-    """Each group of the owner's jobs is in order of arrival by itself."""
-    for row in groups:
-        if row["owner"] == owner and wanted.state in ("", row["state"]):
-            given = (wanted.queue, owner, row["state"], row["verdict"], wanted.limit + 1)
-            yield from db.execute(_by_state(OF_OWNER, row["state"]), given)
-
-
-def _by_state(text: str, state: str) -> str:
-    return text.replace("job.state = ?", IN_STATE.get(state, "job.state = ?"))
+def _listed(db: Db, wanted: Wanted, owner: str) -> Iterator[sqlite3.Row]:
+    """By owner and state: all that run or are held, of the others as far back as a page has the time to look."""
+    state, most = wanted.state, wanted.limit + 1
+    for each, text in OF_INDEXED.items():
+        if state in ("", each):
+            yield from db.execute(text, (wanted.queue, owner, owner, "", "", 0, most))
+    if state == JobState.DONE:
+        yield from db.execute(REPORTED, (wanted.queue, owner, owner, state, state, 0, most))
+    if state not in OF_INDEXED:
+        floor = db.execute(NEWEST).fetchone()[0] - NEWEST_LOOKED_AT
+        yield from db.execute(SOME, (wanted.queue, owner, owner, state, state, floor, most))
 
 
 def _shown(row: sqlite3.Row, wanted: Wanted) -> bool:
