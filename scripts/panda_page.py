@@ -18,15 +18,15 @@ Table = Callable[[list[str], list[list[object]]], str]
 
 VERBS = {
     "register": (
-        "`is_alive`, the queue's data, `update_worker_node`, `update_worker_node_gpu`, and `update_worker_status` "
-        "started where Harvester started the pilot",
+        "`is_alive`, the queue's data, `get_resource_types`, `update_worker_node`, `update_worker_node_gpu`, and "
+        "`update_worker_status` started where Harvester started the pilot",
         "nothing; the answers of the last three are not waited upon",
     ),
     "claim": (
         "`acquire_jobs`, one for all that is wanted on one offer, devices in `target_architecture`; then `starting`",
         "the claim id: an answer that was lost leaves its jobs `sent` until the server takes them for lost, and "
-        "asking again gives others. Of the offer, requirements, images and cores: only memory, disk, time left and "
-        "devices count",
+        "asking again gives others. Of the offer, requirements and images: memory, disk, time left and devices count, "
+        "and cores as far as resource types tell them apart",
     ),
     "changed": (
         f"nothing: the next claim asks, after {POLL_SECONDS:g} s and then up to {POLL_CAP_SECONDS:g} s",

@@ -28,6 +28,7 @@ from pilot.wire.reading import Record
 from pilot.wire.site import Site
 
 PILOT = "/api/v1/pilot/"
+RESOURCE_TYPES = "/api/v1/metaconfig/get_resource_types"
 POLL_SECONDS, POLL_CAP_SECONDS = 2.0, 60.0  # there is no look at an empty queue: each one is a search by the server
 # Where PanDA still waits for word from a pilot; in "holding" it has the last one, and its adder is at work.
 ALIVE_THERE = frozenset({"sent", "starting", "running", "holding", "transferring", "merging"})
@@ -51,6 +52,7 @@ class PandaServer:
         self._points = Points(line)
         self._hardware = queue is None or queue.hardware  # whether the server takes the node's hardware, as far as seen
         self._registered = False
+        self._kinds: tuple[asking.Kind, ...] = ()
 
     def register(self, offer: Offer) -> Registration:
         """Looks whether the server is there and the queue open; tells it what this node is."""
@@ -58,12 +60,21 @@ class PandaServer:
         if not reply.success:
             raise said_no(self._line, ALIVE, WireError(reply.message))
         self._registered = True
+        self._kinds = self._resource_types()
         for path, arguments in self._maps(offer):
             with suppress(PortError):  # no job depends on what monitors show
                 self._line.call("POST", PILOT + path, arguments)
         state = self._queue.status if self._queue else "online"
         floor = float(self._queue.timefloor_seconds) if self._queue else 0.0
         return Registration(self._site.lease_seconds, POLL_SECONDS, state, POLL_CAP_SECONDS, floor)
+
+    def _resource_types(self) -> tuple[asking.Kind, ...]:
+        """What sizes of jobs there are, for a slot that cannot take every one; none where the server does not tell."""
+        if self._site.resource_type:
+            return ()
+        with suppress(PortError, WireError):
+            return asking.kinds_in(self._line.call("GET", RESOURCE_TYPES, {}), self._queue.cores if self._queue else 0)
+        return ()
 
     def _maps(self, offer: Offer) -> list[tuple[str, asking.Arguments]]:
         maps = [] if self._node is None else [("update_worker_node", asking.node_map(self._site, self._node))]
@@ -85,14 +96,16 @@ class PandaServer:
         found: dict[str, Grant] = {}
         for offer in dict.fromkeys(each.offer for each in requests):
             ids = [each.claim_id for each in requests if each.offer == offer]
-            found |= dict(zip(ids, self._acquired(offer, len(ids)), strict=False))
+            for kind in asking.fitting(self._kinds, max(1, offer.cpus // len(ids))):
+                wanted = [each for each in ids if each not in found]
+                found |= dict(zip(wanted, self._acquired(offer, len(wanted), kind), strict=False)) if wanted else {}
         self._say_starting(list(found.values()))
         return [found.get(each.claim_id) for each in requests]
 
-    def _acquired(self, offer: Offer, count: int) -> list[Grant]:
+    def _acquired(self, offer: Offer, count: int, kind: str) -> list[Grant]:
         """The grants, each job once; those beyond what was asked for go back at once."""
         try:
-            definitions = asking.jobs_in(self._acquire(offer, count))
+            definitions = asking.jobs_in(self._acquire(offer, count, kind))
         except WireError as problem:
             raise said_no(self._line, PILOT + "acquire_jobs", problem) from None
         grants: dict[tuple[str, int], Grant] = {}
@@ -115,14 +128,17 @@ class PandaServer:
             known, why = identity_of(definition), f"no point could be drawn: {problem.fault.detail}"
             return refused(known, self._site, why, problem.fault.code)
 
-    def _acquire(self, offer: Offer, count: int) -> Reply:
+    def _acquire(self, offer: Offer, count: int, kind: str) -> Reply:
         """A server that does not take the node's hardware is not told again."""
-        path = PILOT + "acquire_jobs"
-        reply = self._line.call("POST", path, asking.acquire(self._site, offer, count, self._hardware))
-        if self._hardware and asking.refuses_hardware(reply):
-            self._hardware = False
-            reply = self._line.call("POST", path, asking.acquire(self._site, offer, count, with_hardware=False))
-        return reply
+        reply = self._ask_for(offer, count, kind)
+        if not self._hardware or not asking.refuses_hardware(reply):
+            return reply
+        self._hardware = False
+        return self._ask_for(offer, count, kind)
+
+    def _ask_for(self, offer: Offer, count: int, kind: str) -> Reply:
+        asked = asking.acquire(self._site, offer, count, self._hardware, kind)
+        return self._line.call("POST", PILOT + "acquire_jobs", asked)
 
     def _say_starting(self, grants: Sequence[Grant]) -> None:
         """So that nobody takes the jobs for lost on the way; if this word is lost, a heartbeat follows."""

@@ -28,7 +28,7 @@ class PandaQueue:
     """One PanDA queue as this pilot uses it; `node` is what monitors are told of this node."""
 
     site: Site
-    data: QueueData | None
+    data: QueueData
     node: Capabilities | None = None
 
     def server(self, line: "HttpLine") -> Server:
@@ -48,20 +48,19 @@ def panda_queue(
     except WireError as problem:
         raise Final(Code.SERVER_REFUSED, f"queue {settings.queue_name} of {settings.queue}: {problem}") from None
     site = _site(settings, data, environment)
-    if data is not None and not site.output:
+    if not site.output:
         site = replace(site, output=next((each for each in data.endpoints if each in endpoints), ""))
     return PandaQueue(_on_node(replace(site, endpoints=endpoints), node), data, node)
 
 
-def _site(settings: Settings, data: QueueData | None, environment: Mapping[str, str]) -> Site:
-    resource = settings.panda_resource or (data.resource if data else settings.queue_name)
+def _site(settings: Settings, data: QueueData, environment: Mapping[str, str]) -> Site:
     worker = environment.get("HARVESTER_WORKER_ID", "")
     return Site(
-        queue=data.name if data else settings.queue_name,
-        resource=resource,
-        site=settings.panda_site or (data.site if data else resource),
+        queue=data.name,
+        resource=settings.panda_resource or data.resource,
+        site=settings.panda_site or data.site,
         node="",
-        label=label_of(settings.panda_label, data.status if data else ""),
+        label=label_of(settings.panda_label, data.status),
         resource_type=settings.panda_resource_type,
         job_type=settings.panda_job_type,
         scheduler=environment.get("PANDA_JSID") or environment.get("HARVESTER_ID", ""),
@@ -72,7 +71,7 @@ def _site(settings: Settings, data: QueueData | None, environment: Mapping[str, 
         lease_seconds=settings.panda_lease,
         image=settings.panda_image,
         output=settings.panda_output,
-        scratch_bytes=data.scratch_bytes if data else 0,
+        scratch_bytes=data.scratch_bytes,
     )
 
 
@@ -103,13 +102,16 @@ def sandboxes(settings: Settings) -> Storage:
 # --- documents -------------------------------------------------------------------------------------------------------
 
 
-def _queue_data(settings: Settings, line: "HttpLine") -> QueueData | None:
-    """From the file, else from the server's cache; a server that keeps none leaves everything to the settings."""
+def _queue_data(settings: Settings, line: "HttpLine") -> QueueData:
+    """From the file, else from the server's cache: a queue of which nobody knows anything is most likely misspelt."""
     name = settings.queue_name
     if settings.panda_queue_data:
         return queue_data(_read(Path(settings.panda_queue_data), "panda_queue_data"), name)
-    found = _fetched(line, f"/cache/schedconfig/{name}.all.json")
-    return None if found is None else queue_data(read_json(found, DOCUMENTS), name)
+    path = f"/cache/schedconfig/{name}.all.json"
+    found = _fetched(line, path)
+    if found is None:
+        raise WireError(f"the server has no data of it ({path}): correct queue_name, or name panda_queue_data")
+    return queue_data(read_json(found, DOCUMENTS), name)
 
 
 def _fetched(line: "HttpLine", path: str) -> bytes | None:

@@ -6,11 +6,11 @@ Every argument has exactly the type that the server checks for: it refuses a who
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pilot.model.capability import Accelerator, Capabilities, Offer
 from pilot.wire.envelope import Reply, WireError, shown
-from pilot.wire.reading import Record, records
+from pilot.wire.reading import Record, number, records, text
 from pilot.wire.site import Site
 from pilot.wire.status import check_status
 
@@ -35,8 +35,8 @@ _GENERATIONS = (
 Arguments = dict[str, object]
 
 
-def acquire(site: Site, offer: Offer, count: int, with_hardware: bool = True) -> Arguments:
-    """What is asked for `count` jobs that are to run beside one another on that offer."""
+def acquire(site: Site, offer: Offer, count: int, with_hardware: bool = True, kind: str = "") -> Arguments:
+    """What is asked for `count` jobs that are to run beside one another on that offer, of that resource type."""
     scratch = min(offer.scratch_bytes, site.scratch_bytes or offer.scratch_bytes)
     asked: Arguments = {
         "site_name": site.resource,
@@ -47,7 +47,7 @@ def acquire(site: Site, offer: Offer, count: int, with_hardware: bool = True) ->
         "disk_space": scratch // MIB // count,
         "n_jobs": count,
     }
-    wishes = {"resource_type": site.resource_type, "job_type": site.job_type, "scheduler_id": site.scheduler}
+    wishes = {"resource_type": site.resource_type or kind, "job_type": site.job_type, "scheduler_id": site.scheduler}
     asked |= {name: value for name, value in wishes.items() if value}
     if offer.seconds:
         asked["remaining_time"] = int(offer.seconds)
@@ -71,6 +71,35 @@ def jobs_in(reply: Reply) -> Sequence[Record]:
     if "PandaID" in data:  # one job, as servers before the lists answered
         return (data,)
     return records(data.get("jobs"), "jobs")
+
+
+# --- resource types --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One resource type: its name, and how many cores a job of it may need."""
+
+    name: str
+    cores: int
+
+
+def kinds_in(reply: Reply, queue_cores: int) -> tuple[Kind, ...]:
+    """The resource types in a `get_resource_types` reply; a job of more than one core has the queue's usual cores."""
+    if not reply.success:
+        raise WireError(f"resource types: {shown(reply.message)}")
+    return tuple(_kind(each, queue_cores) for each in records(reply.data, "resource types"))
+
+
+def _kind(data: Record, queue_cores: int) -> Kind:
+    least, most = number(data, "mincore", 1), number(data, "maxcore", 0)
+    return Kind(text(data, "resource_name"), 1 if most == 1 else max(1, least, queue_cores))
+
+
+def fitting(kinds: Sequence[Kind], cpus: int) -> tuple[str, ...]:
+    """The types to ask for one by one where not all fit; ("",) = whatever there is, which a single question asks."""
+    fit = tuple(each.name for each in kinds if each.cores <= cpus and each.name)
+    return ("",) if not fit or len(fit) == len(kinds) else fit
 
 
 # --- worker node maps ------------------------------------------------------------------------------------------------

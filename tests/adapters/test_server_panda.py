@@ -71,7 +71,13 @@ def test_registering_tells_the_node_and_harvester(panda: Panda) -> None:
     site = replace(SITE, harvester="H", worker=42)
     one = PandaServer(panda, site, QueueData("TEST_CE", "TEST_QUEUE", "S", "test", timefloor_seconds=3600), node)
     found = one.register(replace(OFFER, devices=(gpu,)))
-    assert panda.verbs() == ["is_alive", "update_worker_node", "update_worker_node_gpu", "update_worker_status"]
+    assert panda.verbs() == [
+        "is_alive",
+        "get_resource_types",
+        "update_worker_node",
+        "update_worker_node_gpu",
+        "update_worker_status",
+    ]
     assert panda.seen[-1][1] == {
         "harvester_id": "H", "worker_id": 42, "node_id": "wn1.test.local", "status": "started"
     }  # fmt: skip
@@ -86,7 +92,7 @@ def test_without_harvester_no_worker_is_told(panda: Panda) -> None:
     one = server(panda)
     one.register(OFFER)
     one.close()
-    assert panda.verbs() == ["is_alive"]
+    assert panda.verbs() == ["is_alive", "get_resource_types"]
 
 
 def test_monitors_that_fail_hold_up_nobody(panda: Panda) -> None:
@@ -127,6 +133,34 @@ def test_each_offer_asks_for_itself(panda: Panda) -> None:
     grants = server(panda).claim([*claims("a"), *claims("b", offer=small)])
     assert [each is not None for each in grants] == [True, False]
     assert panda.verbs().count("acquire_jobs") == 2
+
+
+KINDS = [
+    {"resource_name": "SCORE", "mincore": 1, "maxcore": 1, "minrampercore": None, "maxrampercore": 2000},
+    {"resource_name": "MCORE", "mincore": 2, "maxcore": None, "minrampercore": None, "maxrampercore": 2000},
+    {"resource_name": "SCORE_HIMEM", "mincore": 1, "maxcore": 1, "minrampercore": 2001, "maxrampercore": None},
+]
+
+
+def test_a_slot_that_cannot_take_every_size_asks_for_those_it_can(panda: Panda) -> None:
+    panda.kinds = list(KINDS)
+    panda.add(definition("echo", resource_type="MCORE"))
+    panda.add(definition("echo", PandaID=2, resource_type="SCORE_HIMEM"))
+    one = PandaServer(panda, SITE, QueueData("q", "r", "s", cores=8))
+    one.register(OFFER)
+    narrow = replace(OFFER, cpus=4)
+    assert [each and each.job_id for each in one.claim(claims("a", "b", offer=narrow))] == ["2", None]
+    assert [each and each.job_id for each in one.claim(claims("c"))] == ["1"]
+    asked = [arguments.get("resource_type") for verb, arguments in panda.seen if verb == "acquire_jobs"]
+    assert asked == ["SCORE", "SCORE_HIMEM", None]
+
+
+def test_a_site_that_names_its_resource_type_asks_for_no_other(panda: Panda) -> None:
+    one = server(panda, resource_type="MCORE")
+    one.register(OFFER)
+    one.claim(claims("a"))
+    assert "get_resource_types" not in panda.verbs()
+    assert panda.seen[-1][1]["resource_type"] == "MCORE"
 
 
 def test_a_word_about_starting_that_is_lost_costs_nothing(panda: Panda) -> None:

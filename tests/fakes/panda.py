@@ -38,6 +38,7 @@ class Panda:
     instead: dict[str, list[Reply]] = field(default_factory=dict)
     ranges: list[str] = field(default_factory=list)
     points: dict[str, dict[str, object]] = field(default_factory=dict)
+    kinds: list[dict[str, object]] = field(default_factory=list)
     closed: int = 0
 
     def add(self, definition: Mapping[str, object]) -> Row:
@@ -52,7 +53,7 @@ class Panda:
         """One request: everything goes through text and back, as over a wire."""
         verb, asked = path.rpartition("/")[2], json.loads(json.dumps(dict(arguments)))
         assert path.startswith("/api/v1/")
-        assert method == ("GET" if verb in ("is_alive", "get_job_status") else "POST")
+        assert method == ("GET" if verb in ("is_alive", "get_job_status", "get_resource_types") else "POST")
         self.seen.append((verb, asked))
         problem, done = self.broken.pop(0) if self.broken else (None, True)
         reply = self._answer(verb, asked) if done else Reply(True)
@@ -84,7 +85,9 @@ class Panda:
             return Reply(False, OLD)
         count = asked["n_jobs"]
         assert isinstance(count, int)
-        waiting = [each for each in self.rows.values() if each.status == "activated"][:count]
+        kind = asked.get("resource_type")
+        fit = [each for each in self.rows.values() if kind in (None, each.definition["resource_type"])]
+        waiting = [each for each in fit if each.status == "activated"][:count]
         for each in waiting:
             each.status = "sent"
         if not waiting:
@@ -127,6 +130,9 @@ class Panda:
                 for number, row in known
             ],
         )
+
+    def get_resource_types(self, asked: dict[str, object]) -> Reply:
+        return Reply(True, "", self.kinds) if self.kinds else Reply(False, "database error in the PanDA server")
 
     def update_worker_status(self, asked: dict[str, object]) -> Reply:
         return Reply(True)

@@ -129,3 +129,21 @@ def test_statuses() -> None:
 @pytest.mark.parametrize(("job_id", "fits"), [("1", True), ("j-1", False), ("²", False), ("9" * 30, False)])
 def test_ids(job_id: str, fits: bool) -> None:
     assert asking.is_id(job_id) is fits
+
+
+def test_resource_types() -> None:
+    data = [
+        {"resource_name": "SCORE", "mincore": 1, "maxcore": 1},
+        {"resource_name": "MCORE", "mincore": 2, "maxcore": None},
+        {"resource_name": "Undefined", "mincore": 1, "maxcore": None},
+    ]
+    kinds = asking.kinds_in(Reply(True, "", data), 0)
+    assert [each.cores for each in kinds] == [1, 2, 1]
+    assert [each.cores for each in asking.kinds_in(Reply(True, "", data), 8)] == [1, 8, 8]
+    assert asking.fitting(kinds, 1) == ("SCORE", "Undefined")
+    assert asking.fitting(kinds, 8) == ("",)
+    assert asking.fitting((asking.Kind("MCORE", 8),), 1) == ("",)  # a size that never fits is no reason not to ask
+    assert asking.fitting((), 1) == ("",)
+    for wrong in (Reply(False, "database error"), Reply(True, "", {"a": 1}), Reply(True, "", [{"mincore": "x"}])):
+        with pytest.raises(WireError):
+            asking.kinds_in(wrong, 0)
