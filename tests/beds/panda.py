@@ -152,6 +152,11 @@ class PandaBed:
         reply = self.panda("job/set_command", job_id=number, command="tobekilled")
         assert reply["success"], reply
 
+    def clear(self) -> None:
+        """No job is left that a pilot could get."""
+        for table in TABLES:
+            self.execute(f"DELETE FROM DOMA_PANDA.{table}")
+
     def rows(self, table: str) -> list[dict[str, Any]]:
         return self.execute(f"SELECT * FROM DOMA_PANDA.{table}")
 
@@ -179,15 +184,21 @@ class PandaBed:
         with urllib.request.urlopen(request, timeout=60) as reply:
             return json.loads(reply.read())
 
+    def asked(self, path: str) -> int:
+        """How often that call of PanDA's has been made so far."""
+        log = (self.home / "log" / "access.log").read_text()
+        return [each.partition("?")[0] for each in log.split()].count(f"/api/v1/{path}")
+
     def errors(self) -> str:
-        """What PanDA itself logged as wrong; for a test that fails."""
-        lines = [
-            line
-            for file in sorted((self.home / "log").glob("panda-*.log"))
-            for line in file.read_text(errors="replace").splitlines()
-            if "ERROR" in line and "list_rses" not in line
-        ]
-        return "\n".join(lines[-40:])
+        """What PanDA itself logged as wrong of late; for a test that fails."""
+        logs = [self.home / "log" / f"panda-{each}.log" for each in ("DBProxy", "api_pilot", "adder")]
+        lines = [line for each in logs if each.exists() for line in each.read_text(errors="replace").splitlines()]
+        return "\n".join([each[:300] for each in lines if "ERROR" in each][-10:])
+
+    def mistakes(self) -> list[str]:
+        """Statements that the database refused: what this bed's own tables lack."""
+        log = (self.home / "log" / "postgres.log").read_text(errors="replace")
+        return [each for each in log.splitlines() if " ERROR: " in each]
 
 
 @contextlib.contextmanager

@@ -13,6 +13,8 @@ timeout = 120
 keepalive = 30
 control_socket_disable = True
 worker_tmp_dir = os.environ["HOME"]
+accesslog = worker_tmp_dir + "/log/access.log"
+access_log_format = "%(r)s %(s)s"
 
 if os.environ.get("BED_TLS"):
     certfile = keyfile = os.environ["BED_TLS"]

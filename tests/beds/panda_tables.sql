@@ -144,3 +144,8 @@ CREATE VIEW DOMA_PANDA.MV_WORKER_NODE_GPU_SUMMARY AS
 
 INSERT INTO DOMA_PANDA.resource_types VALUES ('Undefined', 1, NULL, NULL, NULL);
 INSERT INTO DOMA_PANDA.global_shares (name, value, prodsourcelabel) VALUES ('Test', 100, '.*');
+
+CREATE TABLE DOMA_PANDA.pandalog (
+    bintime timestamp, name text, module text, type text, pid bigint, loglevel int, levelname text, time timestamp,
+    filename text, message text
+);

@@ -1,0 +1,275 @@
+"""The pilot as a process on a real PanDA server: its own adder has the last word on every job."""
+
+import contextlib
+import hashlib
+import io
+import json
+import subprocess
+import tarfile
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.beds.panda import PandaBed, panda_bed
+from tests.beds.panda_jobs import HARVESTER, RSE, SITE, File, PandaJob
+from tests.e2e.piloted import Ended, Rig, until
+
+pytestmark = pytest.mark.panda
+
+LEASE = "6s"  # so that a heartbeat goes out every two seconds
+TRF = "http://pandaserver.cern.ch:25080/trf/user"
+TALES = b"once upon a time\n"
+
+
+@pytest.fixture(scope="module")
+def bed() -> Iterator[PandaBed]:
+    with panda_bed() as made:
+        yield made
+        assert made.mistakes() == []
+
+
+@dataclass(frozen=True)
+class OnPanda:
+    """Pilots on the bed's server, over TLS and with a token, as a site runs them."""
+
+    rig: Rig
+    bed: PandaBed
+
+    def config(self, token: str = "", **more: object) -> Path:
+        secret = self.rig.root / "token"
+        secret.touch(mode=0o600)
+        secret.write_text(token or self.bed.issuer.token())
+        told: dict[str, object] = {
+            "queue": self.bed.https, "queue_name": "BED", "ca": str(self.bed.authority.file), "runtime": "bare",
+            "token_file": str(secret), "token_origin": "wlcg.pilot", "panda_lease": LEASE, "idle_exit": "1s",
+            "panda_storages": {RSE: self.bed.storage.as_uri()}, "grace": "2s", **more,
+        }  # fmt: skip
+        path = self.rig.root / "pilot.json"
+        path.write_text(json.dumps({key: each for key, each in told.items() if each is not None}))
+        return path
+
+    @property
+    def words(self) -> tuple[str | Path, ...]:
+        return ("--state", self.rig.root / "state" / "panda", "--format", "json")
+
+    def run(self, *flags: str | Path, env: dict[str, str] | None = None, **more: Any) -> Ended:
+        return self.rig.pilot("run", "--config", self.config(**more), *self.words, *flags, **(env or {}))
+
+    @contextlib.contextmanager
+    def running(self, *flags: str | Path, **more: Any) -> Iterator[subprocess.Popen[str]]:
+        with self.rig.begin("run", "--config", self.config(**more), *self.words, *flags) as process:
+            yield process
+
+    def finish(self, job: PandaJob, **more: Any) -> tuple[int, str]:
+        """One job on one pilot; its number, and what the adder makes of it."""
+        number = self.bed.submit(job)
+        ended = self.run("--max-jobs", "1", **more)
+        assert ended.code == 0, ended.err
+        assert self.bed.state(number) == "holding", f"{ended.out}\n{ended.err}\n{self.bed.errors()}"
+        return number, self.bed.run_adder(number)
+
+    def stored(self, scope: str, name: str) -> Path:
+        digest = hashlib.md5(f"{scope}:{name}".encode()).hexdigest()
+        return self.bed.storage / scope / digest[:2] / digest[2:4] / name
+
+    def put(self, scope: str, name: str, data: bytes) -> File:
+        place = self.stored(scope, name)
+        place.parent.mkdir(parents=True)
+        place.write_bytes(data)
+        return File(name, "input", len(data), f"ad:{zlib.adler32(data):08x}", scope=scope)
+
+    def sandbox(self, name: str, **files: str) -> str:
+        """A user's sandbox on the server; gives the words that name it."""
+        with tarfile.open(self.bed.home / "cache" / name, "w:gz") as archive:
+            for path, text in files.items():
+                member = tarfile.TarInfo(path.replace("_", "."))
+                member.size = len(text)
+                archive.addfile(member, io.BytesIO(text.encode()))
+        return f"--sourceURL {self.bed.https} -a {name}"
+
+
+@pytest.fixture
+def panda(rig: Rig, bed: PandaBed) -> OnPanda:
+    bed.clear()
+    return OnPanda(rig, bed)
+
+
+def members(archive: Path) -> list[str]:
+    with tarfile.open(archive) as opened:
+        return opened.getnames()
+
+
+# --- one job, from submission to the adder ---
+
+
+def test_a_job_with_input_and_output_is_finished_by_the_adder(panda: OnPanda) -> None:
+    tales = panda.put("bed", "tales.txt", TALES)
+    files = [tales, File("shout.txt", "output")]
+    job = PandaJob("/bin/sh", "-c 'tr a-z A-Z <tales.txt >shout.txt'", files=files)
+    number, state = panda.finish(job)
+    assert state == "finished", panda.bed.errors()
+    assert panda.stored("bed", "shout.txt").read_bytes() == TALES.upper()
+    assert any("stdout" in each for each in members(panda.stored("bed", f"{job.name}.log.tgz")))
+    row = panda.bed.job(number)
+    assert (row["attemptnr"], row["piloterrorcode"], row["computingsite"]) == (1, 0, "BED")
+    assert "ml-grid-pilot" in row["pilotid"]
+    assert row["pilottiming"].count("|") == 5
+    assert row["starttime"] is not None
+    assert row["endtime"] is not None
+
+
+@pytest.mark.apptainer
+def test_the_same_in_apptainer(panda: OnPanda) -> None:
+    tales = panda.put("bed", "tales2.txt", TALES)
+    files = [tales, File("inside.txt", "output")]
+    more = {"container_name": "test-tiny"}
+    job = PandaJob("/bin/sh", "-c 'wc -c <tales2.txt >inside.txt; ls / >>inside.txt'", files=files, more=more)
+    _, state = panda.finish(job, runtime="apptainer")
+    assert state == "finished", panda.bed.errors()
+    assert panda.stored("bed", "inside.txt").read_bytes().split()[0] == b"17"
+
+
+def test_a_failing_payload_is_failed_with_our_number_and_text(panda: OnPanda) -> None:
+    number, state = panda.finish(PandaJob("/bin/sh", "-c 'echo no luck >&2; exit 7'"))
+    assert state == "failed"
+    row = panda.bed.job(number)
+    assert (row["piloterrorcode"], row["transexitcode"]) == (1305, "7")
+    assert "7" in row["piloterrordiag"]
+
+
+def test_an_output_that_is_missing_fails_the_job(panda: OnPanda) -> None:
+    number, state = panda.finish(PandaJob("/bin/true", files=[File("never.txt", "output")]))
+    assert state == "failed"
+    assert "never.txt" in panda.bed.job(number)["piloterrordiag"]
+
+
+def test_what_cannot_be_translated_is_declined_with_the_reason(panda: OnPanda) -> None:
+    number, state = panda.finish(PandaJob(f"{TRF}/runAthena-00-00-12", "-p x"))
+    assert state == "failed"
+    assert "runAthena" in panda.bed.job(number)["piloterrordiag"]
+
+
+def test_a_kill_ends_a_running_payload_within_one_heartbeat(panda: OnPanda) -> None:
+    number = panda.bed.submit(PandaJob("/bin/sleep", "600"))
+    with panda.running("--max-jobs", "1") as process:
+        until(lambda: panda.bed.state(number) == "running")
+        panda.bed.kill(number)
+        killed = time.monotonic()
+        until(lambda: panda.bed.state(number) == "holding")
+        assert time.monotonic() - killed < 2.0 + 2.0 + 1.0  # a heartbeat's interval, the grace, a moment to store
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == 0, err
+    assert panda.bed.run_adder(number) == "cancelled"
+
+
+# --- nodes, devices, workers ---
+
+
+def test_node_and_devices_are_told_under_one_host_name(panda: OnPanda) -> None:
+    number, _ = panda.finish(PandaJob("/bin/true"))
+    (node,) = panda.bed.rows("worker_node")
+    (queue,) = panda.bed.rows("worker_node_queue")
+    assert (node["site"], queue["site"], queue["panda_queue"]) == (SITE, SITE, "BED")
+    assert node["host_name"] == queue["host_name"] == panda.bed.job(number)["modificationhost"].split("@")[-1]
+    assert node["n_logical_cpus"] > 0
+    assert node["total_memory"] > 0
+
+
+def test_harvesters_worker_is_told_of_begin_and_end(panda: OnPanda) -> None:
+    panda.bed.submit(PandaJob("/bin/true"))
+    env = {"HARVESTER_ID": HARVESTER, "HARVESTER_WORKER_ID": "42"}
+    assert panda.run("--max-jobs", "1", env=env).code == 0
+    (worker,) = [each for each in panda.bed.rows("Harvester_Workers") if each["workerid"] == 42]
+    assert worker["pilotstatus"] == "finished"
+    assert panda.bed.rows("Harvester_Rel_Jobs_Workers")[-1]["workerid"] == 42
+
+
+def test_a_job_that_wishes_a_gpu_waits_for_a_node_that_has_one(panda: OnPanda) -> None:
+    wish = {"gpu_spec": {"vendor": "nvidia", "model": ".*A100.*"}}
+    panda.bed.insert("JEDI_Tasks", {"jediTaskID": 77, "architecture": json.dumps(wish)})
+    more = {"jediTaskID": 77, "currentPriority": 5000}
+    wishing = panda.bed.submit(PandaJob("/bin/true", more=more))
+    plain = panda.bed.submit(PandaJob("/bin/true"))
+    assert panda.run("--max-jobs", "1", gpus=0).code == 0
+    assert (panda.bed.state(wishing), panda.bed.state(plain)) == ("activated", "holding")
+    device = {"vendor": "NVIDIA", "model": "NVIDIA A100-SXM4-40GB", "vram": 40960, "architecture": "Ampere"}
+    asked = {"site_name": "BED", "prod_source_label": "user", "target_architecture": {"gpus": [device]}}
+    reply = panda.bed.panda("pilot/acquire_jobs", **asked)
+    assert [each["PandaID"] for each in reply["data"]["jobs"]] == [wishing]
+
+
+def test_many_jobs_are_told_of_in_one_call(panda: OnPanda) -> None:
+    numbers = [panda.bed.submit(PandaJob("/bin/sleep", "3", more={"coreCount": 1})) for _ in range(2)]
+    before = panda.bed.asked("pilot/update_jobs_bulk")
+    assert panda.run("--max-jobs", "2", cpus=2).code == 0
+    assert panda.bed.asked("pilot/update_jobs_bulk") > before
+    assert [panda.bed.run_adder(each) for each in numbers] == ["finished", "finished"]
+
+
+# --- who asks ---
+
+
+def test_a_certificate_is_as_good_as_a_token(panda: OnPanda) -> None:
+    proxy = str(panda.bed.robot().file)
+    _, state = panda.finish(PandaJob("/bin/true"), proxy_file=proxy, token_file=None, token_origin=None)
+    assert state == "finished"
+
+
+@pytest.mark.parametrize("wrong", ["expired", "audience", "origin"])
+def test_a_token_that_is_not_taken_ends_in_one_line(panda: OnPanda, wrong: str) -> None:
+    token = panda.bed.issuer.token(
+        life=-60.0 if wrong == "expired" else 3600.0, audience="other" if wrong == "audience" else "pilot-client"
+    )
+    ended = panda.run(token=token, token_origin=None if wrong == "origin" else "wlcg.pilot")
+    assert ended.code == 77, ended.err
+    assert token not in ended.err + ended.out
+    assert len(ended.said) == 1, ended.err
+
+
+def test_a_queue_that_is_offline_or_unknown_ends_in_one_line(panda: OnPanda) -> None:
+    for name, code in (("BED_OFFLINE", 75), ("NOWHERE", 78)):
+        ended = panda.run(queue_name=name)
+        assert ended.code == code
+        assert len(ended.said) == 1, ended.err
+        assert name in ended.err
+
+
+def test_a_queue_under_test_gives_its_tests(panda: OnPanda) -> None:
+    number, state = panda.finish(PandaJob("/bin/true", queue="BED_TEST", label="test"), queue_name="BED_TEST")
+    assert (state, panda.bed.job(number)["prodsourcelabel"]) == ("finished", "test")
+
+
+# --- what real tasks send ---
+
+
+def test_a_task_of_prun_is_finished(panda: OnPanda) -> None:
+    sandbox = panda.sandbox("sources.7b9c.tar.gz", train_sh='cat "$@" >model.pt\n')
+    data = panda.put("bed", "data._000001.npz", TALES)
+    out = {"model.pt": "user.ada.8017._000007.model.pt"}
+    arguments = f'-o "{out}" -i "[\'{data.lfn}\']" -p "sh%20train.sh%20%25IN" --inMap "{{\'IN\': [\'{data.lfn}\']}}"'
+    parameters = f'-j "" -r . {sandbox} {arguments}'
+    files = [data, File("user.ada.8017._000007.model.pt", "output")]
+    job = PandaJob(f"{TRF}/runGen-00-00-02", parameters, files=files)
+    number, state = panda.finish(job)
+    assert state == "finished", panda.bed.job(number)["piloterrordiag"]
+    assert panda.stored("bed", files[1].lfn).read_bytes() == TALES
+
+
+def test_a_task_of_prun_with_a_container_is_finished(panda: OnPanda) -> None:
+    sandbox = panda.sandbox("sources.11.tar.gz", fill_sh='cat "$@" >hist.root\n')
+    data = panda.put("bed", "a.root", TALES)
+    out = {"hist.root": "user.ada.9.hist.root"}
+    arguments = (
+        f'-o "{out}" -i "[\'{data.lfn}\']" -p "sh%20fill.sh%20%25IN" --containerImage test-tiny --cvmfs --noX509'
+    )
+    job = PandaJob(
+        f"{TRF}/runcontainer", f'-j "" -r . {sandbox} {arguments}', files=[data, File("user.ada.9.hist.root", "output")]
+    )
+    number, state = panda.finish(job)
+    assert state == "finished", panda.bed.job(number)["piloterrordiag"]
+    assert panda.stored("bed", "user.ada.9.hist.root").read_bytes() == TALES
