@@ -17,6 +17,7 @@ T = TypeVar("T")
 # A thousand grants, or the listing of a large queue for a person who asked for it.
 BOUNDS = Bounds(octets=calls.REPLY_CAP_BYTES, values=5_000_000)
 CODE_SECONDS = 300.0  # an archive of 20 MB on a slow line
+_FRAMED = {"Content-Length", "Transfer-Encoding"}
 _OCTETS = "application/octet-stream"
 _KINDS: dict[str, type[PortError]] = {calls.PASSING: Passing, calls.FINAL: Final, calls.UNKNOWN: Unknown}
 
@@ -55,6 +56,8 @@ class Calls:
         answer = self._line.answer(asked)
         if answer.status != HTTPStatus.OK:
             raise refusal(self._line.reply_of(answer, asked), self.where("code"))
+        if not _FRAMED & answer.headers.keys():  # an answer cut within its head looks like a short one
+            raise Passing(Code.SERVER_UNREACHABLE, f"{self.where('code')}: the connection was cut")
         return answer.body
 
     def put_code(self, sha256: str, archive: bytes) -> None:

@@ -19,7 +19,7 @@ from pilot.model import facts
 from pilot.model.capability import View
 from pilot.model.facts import Fact
 from pilot.model.faults import Code, fault
-from pilot.model.job import Cause, Job, Phase
+from pilot.model.job import Cause, Grant, Job, Phase
 from pilot.model.orders import GiveBack, Kind, Order
 from pilot.model.report import Report
 from pilot.model.visit import Notice, Summary
@@ -140,10 +140,20 @@ class Loop:
                 self._beaten(message)
             case Seen():
                 self._tenure.seen(message, self._beat)
+            case facts.Granted(grant=grant) if self._has(grant, message.key):
+                self._apply(facts.Nothing(message.key, message.ticket))
             case facts.Answer() | facts.News():
                 self._apply(message)
             case _:
                 message()
+
+    def _has(self, grant: Grant, key: str) -> bool:
+        """An attempt that is in hand is not taken twice, whatever a queue says: both would have one sandbox."""
+        held = (each.job.grant for name, each in self._held.items() if name != key)
+        twice = any(each and (each.job_id, each.attempt) == (grant.job_id, grant.attempt) for each in held)
+        if twice:
+            self._desk.ears.on_event("given twice", {"job": grant.job_id, "attempt": grant.attempt})
+        return twice
 
     def _decide(self) -> None:
         jobs = (each.job for each in self._held.values())

@@ -15,6 +15,7 @@ from pilot.model.files import FileRecord, ImageUsed, Input, Mode, Output, Resume
 from pilot.model.job import Job, Verdict
 from pilot.ports import Abandon, Abandoned, Final, Sandbox
 from pilot.shell import generations
+from pilot.shell.carried import archive
 from pilot.shell.contract import newest_generation
 from pilot.shell.crew import Task
 from pilot.shell.doors import Doors, House, destination, granted, has_place, sandbox_of, storage_for
@@ -53,7 +54,7 @@ class Staging:
             self._spares.take(sandbox.root)
         _make(sandbox)
         image = self._image(job)
-        self._code(job, sandbox)
+        self._code(task, sandbox)
         inputs = tuple(self._input(each, sandbox, task.abandoned) for each in job.spec.inputs)
         self._restore(job, sandbox, task.abandoned)
         return Arrived(task.order.key, task.order.ticket, image, inputs)
@@ -65,13 +66,13 @@ class Staging:
             raise Final(Code.JOB_INVALID, "the job names no image, and this pilot runs jobs in containers only")
         return self._doors.images.resolve(job.spec.image, job.spec.image_sha256)
 
-    def _code(self, job: Job, sandbox: Sandbox) -> None:
-        pack = job.spec.code
+    def _code(self, task: Task, sandbox: Sandbox) -> None:
+        pack = task.job.spec.code
         if pack is None or any(sandbox.code.iterdir()):
             return
         part = sandbox.root / "code.part"
         shutil.rmtree(part, ignore_errors=True)
-        self._doors.unpack(self._doors.server.code(pack), pack.sha256, part)
+        self._doors.unpack(archive(self._doors.server, pack, task), pack.sha256, part)
         with effect("staging.code"):
             os.rename(part, sandbox.code)
 

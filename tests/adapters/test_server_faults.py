@@ -5,6 +5,7 @@ became of the jobs.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -300,6 +301,21 @@ def test_code_that_is_not_there_or_too_large(reached: Reached) -> None:
     reached.server.plan.add(Fault(huge=1 << 30), "code")
     with pytest.raises(Passing, match="cut off"):
         pilot.code(CodePack("0" * 64, 1))
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_an_archive_that_was_cut_is_none(tmp_path: Path, tls: bool) -> None:
+    """An answer whose head is cut has no length; that must not make an empty archive of it."""
+    reached = Reached(tmp_path, tls=tls)
+    pilot = reached.server_port()
+    whole = Fault(200, (), b"x" * 100)
+    for cut in range(0, 180, 7):
+        reached.server.plan.add(replace(whole, cut_at=cut), "code")
+        with pytest.raises(Passing):
+            pilot.code(CodePack("0" * 64, 1))
+    reached.server.plan.add(whole, "code")
+    assert pilot.code(CodePack("0" * 64, 1)) == whole.body
+    reached.close()
 
 
 def test_a_plain_panda_server_gets_no_call_of_ours(reached: Reached) -> None:
