@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import cast
+from typing import TypeVar, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,12 +22,14 @@ from pilot.queue.service.identity import Denied, Doorkeeper, Holder
 from pilot.queue.service.state import OPEN_USER, Service
 from pilot.wire.calls import FINAL, PASSING, UNKNOWN, Refusal
 
+T = TypeVar("T")
 log = logging.getLogger("pilot.serve")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 TOLD = frozenset({"add", "add_sweep", "hold", "release", "cancel", "checkpoint", "storage_token"})  # in the log
 NOT_NAMED = "the call came without a token; give one with --token-file"
 RETRY_SECONDS = 2
+ROW_BYTES = 150  # of a job in a listing, about
 STATUS: Mapping[Code, HTTPStatus] = {
     Code.CREDENTIAL_EXPIRED: HTTPStatus.UNAUTHORIZED,
     Code.CREDENTIAL_REFUSED: HTTPStatus.UNAUTHORIZED,
@@ -103,10 +105,17 @@ async def _answered(service: Service, call: Call, caller: Caller, request: Reque
     if call.spoken is Spoken.PANDA:
         said = await cast(Handler, call.run)(service, caller, await panda_frame.arguments(call, request))
         return panda_frame.response(cast(panda_frame.Said, said))
-    found = await body.object_in(await body.arrived(request, call.body), call.body) if call.method == "POST" else {}
-    arguments = None if call.takes is None else body.value_in(call.takes, found)
+    octets = await body.arrived(request, call.body) if call.method == "POST" else b""
+    found = await body.object_in(octets, call.body)
+    arguments = None if call.takes is None else await aside(len(octets), body.value_in, call.takes, found)
     data = await cast(Handler, call.run)(service, caller, arguments)
-    return Response(enveloped(data), media_type="application/json")
+    rows = len(data) * ROW_BYTES if isinstance(data, list | tuple) else 0
+    return Response(await aside(rows, enveloped, data), media_type="application/json")
+
+
+async def aside(size: int, work: Callable[..., T], *given: object) -> T:
+    """Large work in a thread: heartbeats are not kept waiting for somebody's long list."""
+    return await asyncio.to_thread(work, *given) if size > body.ASIDE_BYTES else work(*given)
 
 
 def _refused(call: Call, problem: Exception) -> tuple[Response, str]:

@@ -1,6 +1,7 @@
 """Who is calling: a token of the queue's own key, or one of an issuer that the site trusts."""
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -53,12 +54,14 @@ class Doorkeeper:
     claims: Unread  # what a token says of itself, unverified: only to find whose it is
     wall: Callable[[], float] = time.time
     _known: dict[bytes, Holder] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def known(self, token: str) -> Holder | None:
         """Whom a token speaks for that has been verified before."""
         holder = self._known.get(_digest(token))
         if holder is not None and holder.expires <= self.wall():
-            del self._known[_digest(token)]
+            with self._lock:
+                self._known.pop(_digest(token), None)
             raise Denied(Code.CREDENTIAL_EXPIRED, "the token has expired; get a new one")
         return holder
 
@@ -69,15 +72,17 @@ class Doorkeeper:
         if verifier is None:
             raise Denied(Code.CREDENTIAL_REFUSED, f"the token's issuer {issuer[:80]!r} is not trusted here")
         holder = verifier.verify(token)
-        if len(self._known) >= KNOWN_TOKENS:
-            self._known.pop(next(iter(self._known)))
-        self._known[_digest(token)] = holder
+        with self._lock:
+            if len(self._known) >= KNOWN_TOKENS:
+                self._known.pop(next(iter(self._known)))
+            self._known[_digest(token)] = holder
         return holder
 
     def trust(self, verifiers: tuple[Verifier, ...]) -> None:
         """Keys have changed: every token is verified anew."""
-        self.verifiers = verifiers
-        self._known.clear()
+        with self._lock:
+            self.verifiers = verifiers
+            self._known.clear()
 
 
 def _digest(token: str) -> bytes:
