@@ -82,8 +82,8 @@ class Face:
         self._store = open_store(service.setting.path)
         self._boards: dict[str, Board] = {}
         self._calls: tuple[Call, ...] = ()
-        self._numbers = CollectorRegistry(auto_describe=False)
-        self._numbers.register(_Both(meter.registry, Gauges(self._views)))
+        self.numbers = CollectorRegistry(auto_describe=False)
+        self.numbers.register(_Both(meter.registry, Gauges(self._views)))
 
     def calls(self, others: Sequence[Call]) -> tuple[Call, ...]:
         """The rows of the route table that show something; `others` are described beside them."""
@@ -116,11 +116,11 @@ class Face:
         """Every number, in the format that is asked for."""
         style = request.query_params.get("format", "prometheus")
         if style == "influx":
-            text = await asyncio.to_thread(influx_text, self._numbers, service.wall())
+            text = await asyncio.to_thread(influx_text, self.numbers, service.wall())
             return Response(text, headers=PLAIN, media_type=INFLUX)
         if style != "prometheus":
             raise BadBody(f"format {style[:40]!r}: use prometheus or influx")
-        return Response(await asyncio.to_thread(prometheus_text, self._numbers), headers=PLAIN, media_type=PROMETHEUS)
+        return Response(await asyncio.to_thread(prometheus_text, self.numbers), headers=PLAIN, media_type=PROMETHEUS)
 
     async def login(self, _service: Service, _caller: Caller, _request: Request) -> Response:
         """Where tokens come from."""
@@ -139,7 +139,7 @@ class Face:
             history.cancel()
             with suppress(asyncio.CancelledError):
                 await history
-            self._store.close()
+            self.close()
 
     async def _keep_history(self) -> None:
         while True:
@@ -151,6 +151,10 @@ class Face:
         with suppress(PortError):
             for name in names_of(self._store):
                 self._board(name).sample()
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._store.close()
 
     def _looked(self, sees: str, asked: Mapping[str, str]) -> BoardView | Explanation:
         name = asked.get("queue", GIVEN_QUEUE)

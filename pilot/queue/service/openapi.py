@@ -109,13 +109,14 @@ def _operation(call: Call, schemas: Schemas) -> dict[str, object]:
         "security": [] if call.roles == ANYBODY else [{"token": []}],
         "responses": {"200": _answer(call, schemas), "default": _content("A refusal.", schemas_ref("Refusal"))},
     }
-    if call.query:
-        found["parameters"] = [_parameter(name, text) for name, text in call.query.items()]
-    if call.takes is not None:
+    parameters = [_parameter(name, text) for name, text in call.query.items()]
+    if call.method == "GET" and call.takes is not None:
+        parameters += [_in_query(each, schemas) for each in fields(call.takes)]
+    elif call.takes is not None:
         found["requestBody"] = {"required": True, "content": {JSON: {"schema": schemas.of(call.takes)}}}
     elif call.method == "PUT":
         found["requestBody"] = {"required": True, "content": {"application/octet-stream": {}}}
-    return found
+    return found | ({"parameters": parameters} if parameters else {})
 
 
 def roles_of(call: Call) -> str:
@@ -142,6 +143,12 @@ def _content(text: str, schema: Schema) -> dict[str, object]:
 
 def _parameter(name: str, text: str) -> dict[str, object]:
     return {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
+
+
+def _in_query(each: "Field[object]", schemas: Schemas) -> Schema:
+    """An argument of a GET; typed by name, since a dataclass may keep its types as text."""
+    kind = {"str": str, "int": int, "float": float, "bool": bool}.get(str(each.type), each.type)
+    return {"name": each.name, "in": "query", "required": _needed(each), "schema": schemas.of(kind)}
 
 
 def _needed(each: "Field[object]") -> bool:
