@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Account:
-    """Opened just before the fork, closed by reaping the main process."""
+    """Opened just before the start, closed by reaping the main process."""
 
     __slots__ = ("begun_s", "ended", "io", "memory_kb", "seconds", "started", "status", "system_s", "user_s")
 
@@ -60,7 +60,7 @@ class Account:
         self.seconds = time.monotonic() - self.begun_s
 
     def record(self) -> Message:
-        """The figures; times of all reaped processes, memory of the largest one (never below some 8 MB: the fork)."""
+        """The figures; times of all reaped processes, memory of the largest (at least the shim's, some 10 MB)."""
         if self.status < 0:
             self._stop_clocks()
         code, number = decode_status(self.status) if self.status >= 0 else (None, None)

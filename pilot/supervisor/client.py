@@ -32,7 +32,8 @@ class SupervisorLeaving(SupervisorLost):
 class Payload:
     """What is to be started; `id` is its idempotency key, `env` its complete environment.
 
-    An `env` entry PILOT_MARK (any unlikely text) lets a later sweep find processes that left the session.
+    An `env` entry PILOT_MARK (any unlikely text) lets a later sweep find processes that left the session, or whose
+    number was not noted yet.
     With `group` false TERM and notices go to the main process alone (Apptainer passes them on itself).
     """
 

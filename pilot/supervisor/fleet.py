@@ -165,6 +165,7 @@ class Fleet:
         spare = frozenset(self.workers)
         # Looked twice: a process whose parent is reaped by another during one look may be missed by it.
         gone = all(sweep.kill_below(os.getpid(), spare) == 0 for _ in range(2))
+        self._reap()  # a main process that died during the look has left its status
         for entry in orphaned:
             if gone or time.monotonic() > entry.orphaned_until_s:
                 self.tell(entry.close_without_shim(gone))
