@@ -21,7 +21,8 @@ OWNERS_TOLD = 20
 OTHERS = "(others)"
 STATES = ("waiting", "held", "granted", "done")
 VERDICTS = ("succeeded", "failed", "interrupted", "cancelled", "declined")
-_TAG = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ ", "\n": " ", "\r": " ", "\\": "\\\\"})
+# A backslash at the end of a tag would swallow what follows, and Influx knows no way to write one there.
+_TAG = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ ", "\n": "\\ ", "\r": "\\ ", "\\": "/"})
 
 
 Told = tuple[str, str, tuple[str, ...], Iterable[tuple[tuple[str, ...], float]]]  # name, text, labels, values
