@@ -6,14 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from pilot.model.files import Input, Output
-from pilot.model.job import GpuNeeds, JobSpec, Needs
+from pilot.adapters.server_panda import PandaServer
+from pilot.model.files import FileRecord, Input, Output
+from pilot.model.job import GpuNeeds, JobSpec, Needs, Verdict
 from pilot.model.queue import Submission
+from pilot.model.report import Report
+from pilot.ports import Beat
 from pilot.queue.service.call import Role
 from pilot.wire.definition import read_definition
+from pilot.wire.places import Endpoint
+from pilot.wire.site import Site
 from pilot.wire.transforms import program_of
 from tests.beds.served import Raw, Served, new_queue
-from tests.contracts.server_beds import HandClock, job
+from tests.contracts.server_beds import HandClock, ask, job, offer
 
 PILOT = "/api/v1/pilot/"
 
@@ -231,6 +236,44 @@ def test_nodes_workers_and_resource_types(panda: Panda) -> None:
     assert {each["resource_name"] for each in types} == {"SCORE", "MCORE"}
 
 
+def test_a_call_that_we_do_not_have_is_told_as_panda_tells_it(panda: Panda) -> None:
+    reply = panda.raw.post("/api/v1/event/acquire_event_ranges", {})
+    assert (reply.status_code, reply.text) == (403, "ERROR : method acquire_event_ranges is forbidden")
+
+
 def test_our_own_jobs_beside_it_are_left_alone(panda: Panda) -> None:
     panda.user.add([job("ours"), said("theirs")])
     assert [each["jobName"] for each in panda.acquire(n_jobs=2)] == ["theirs"]
+
+
+# --- a client of PanDA's: our own adapter for plain PanDA servers ---
+
+PLACE = Endpoint(read="root://store//data", write="root://store//data")
+SITE = Site("default", "default", "SITE", "wn1.example", endpoints={"SITE": PLACE}, output="SITE", network="none")
+
+
+def test_the_adapter_for_panda_servers_runs_jobs_on_it(panda: Panda) -> None:
+    """Registered, claimed, kept alive, told to stop, reported: through PanDA's calls alone."""
+    server = PandaServer(panda.served.line(Role.PILOT, "panda"), SITE)
+    panda.user.add([said("a", outputs=(Output("o.txt"),)), said("b"), job("ours")])
+    assert server.register(offer("p1")).queue_state == "online"
+    first, second, third = server.claim(ask("1", "2", "3", by=offer("p1", cpus=4)))
+    assert first is not None
+    assert second is not None
+    assert (first.spec.name, second.spec.name, third) == ("a", "b", None)
+    assert first.spec.image == "docker://alpine:3"
+    assert first.refusal is None
+    beats = [Beat(each.job_id, each.attempt, "running", receipt=each.receipt) for each in (first, second)]
+    assert [(each.ours, each.command) for each in server.renew(beats)] == [(True, ""), (True, "")]
+    panda.user.cancel(["b"])
+    assert [(each.ours, each.command) for each in server.renew(beats)] == [(True, ""), (True, "cancel")]
+    made = FileRecord("o.txt", "root://store//data/o.txt", 3, "0000002a", "")
+    log = FileRecord("log.tgz", "root://store//data/log.tgz", 9, "0000002b", "")
+    done = Report(first.job_id, first.attempt, "a", Verdict.SUCCEEDED, "2026-11-20T10:00:00Z", "2026-11-20T10:01:00Z",
+                  exit_code=0, outputs=(made,), archive=log, receipt=first.receipt)  # fmt: skip
+    stopped = Report(second.job_id, second.attempt, "b", Verdict.CANCELLED, "", "", archive=log, receipt=second.receipt)
+    assert list(server.report([done, stopped])) == [True, True]
+    assert panda.user.show("a").job.verdict == "succeeded"
+    assert panda.user.results("a")[0].outputs == (made,)
+    assert panda.user.show("b").job.verdict == "cancelled"
+    server.close()

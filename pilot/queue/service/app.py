@@ -15,6 +15,7 @@ from pilot.queue.service.envelope import enveloped
 from pilot.queue.service.face import Face
 from pilot.queue.service.frame import endpoint
 from pilot.queue.service.state import Service
+from pilot.wire.calls import GRID
 
 # The route table. What pilots ask often stands first: routes are tried in order.
 CALLS: tuple[Call, ...] = tuple(chain(pilots.CALLS, users.CALLS, sweeps.CALLS, alive.CALLS, storage.CALLS, panda.CALLS))
@@ -36,7 +37,11 @@ def build_app(service: Service, calls: Sequence[Call] = CALLS, face: Face | None
 
 
 async def _no_call(request: Request, _problem: Exception) -> Response:
-    line = f"no call {request.method} {request.url.path[:200]} here"
+    path = request.url.path
+    if path.startswith("/api/v1/") and not path.startswith(GRID):  # as a PanDA server says it
+        line = f"ERROR : method {path.rpartition('/')[2][:100]} is forbidden"
+        return Response(line, 403, media_type="text/plain")
+    line = f"no call {request.method} {path[:200]} here"
     return Response(enveloped(None, line, success=False), 404, media_type="application/json")
 
 
