@@ -8,9 +8,9 @@ That is HTCondor's user priority, pi(t) = b pi(t - dt) + (1 - b) rho(t) with b =
 of a day (its manual, "User priorities and negotiation"), integrated over each attempt when it ends. The
 owner who uses least goes first; those who use the same take turns, because a grant counts at once.
 
-*Patience.* A lane (the jobs of one shape) from which nothing was given for ten minutes, although an offer came that it
-fits, is overdue: every fourth grant of a server goes to the lane that has waited longest. So the first job of a lane
-waits at most ten minutes, and beyond that four grants for each lane that has waited longer.
+*Patience.* A lane (the jobs of one shape) from which nothing was given for ten minutes is overdue. After three grants
+by share the next that fits an overdue lane goes to the one that has waited longest. So the first job of a lane that
+offers fit waits at most ten minutes, and beyond that four grants for each overdue lane that has waited longer.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from pilot.model.job import Needs
 HALF_LIFE_SECONDS = 86_400.0  # HTCondor's PRIORITY_HALFLIFE
 POINT_MILLISECONDS = 86_400_000  # a point of priority: a day of arrival
 PATIENCE_SECONDS = 600.0
-OVERDUE_EVERY = 4
+OVERDUE_EVERY = 4  # of so many grants one goes to who has waited too long, if somebody has
 ACCELERATOR_CORES = 16  # what a node has of cores for each of its accelerators, roughly; whoever holds one idles those
 
 
@@ -53,6 +53,23 @@ def charged(use: Use, cores: int, seconds: float, now: float) -> Use:
     """The use after an attempt has ended that held so many cores for so long."""
     held = cores * (1.0 - _left(max(seconds, 0.0)))
     return replace(use, recent=_faded(use, now) + held, at=max(now, use.at))
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """How many grants a queue gave, and how many it had given when last an overdue lane had its turn."""
+
+    grants: int = 0
+    late: int = 0
+
+    @property
+    def late_turn(self) -> bool:
+        """Whether the next grant goes to an overdue lane, if one fits."""
+        return self.grants - self.late >= OVERDUE_EVERY - 1
+
+    def after(self, late: bool) -> "Given":
+        """One more was given; to a lane because it was overdue, or not."""
+        return Given(self.grants + 1, self.grants + 1 if late else self.late)
 
 
 def overdue(since: float, now: float) -> bool:

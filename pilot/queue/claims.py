@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from pilot.core.reporting import clean
-from pilot.core.turns import OVERDUE_EVERY, Use, turn
+from pilot.core.turns import Given, Use, turn
 from pilot.model.capability import Offer
 from pilot.model.faults import Code, fault
 from pilot.model.files import Resume
@@ -31,18 +31,18 @@ RETURNING job, job_id, name, attempt, owner, template, own, resume
 SELECT = "SELECT job, job_id, name, attempt, owner, template, own, resume FROM job WHERE job = ?"
 NOTE = "INSERT INTO granted (claim_id, job, attempt, pilot, state, granted) VALUES (?, ?, ?, ?, 'leased', ?)"
 KNOWN = "SELECT claim_id FROM granted WHERE claim_id IN (SELECT value FROM json_each(?))"
+GIVEN = "INSERT INTO given VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET grants = excluded.grants, late = excluded.late"
 CHOICES_PER_GRANT = 100  # rows that no pilot can read are ended and passed over; so many in a row are enough for once
 
 
 @dataclass(slots=True)
 class Memory:
-    """What a server remembers from claim to claim: lanes, what fits, descriptions; and how many grants it gave."""
+    """What a server remembers from claim to claim: lanes, what fits, descriptions, reservations."""
 
     lanes: Lanes
     fitting: Fitting
     templates: Templates
     reservations: Reservations
-    grants: int = 0
 
     def forget(self) -> None:
         """A transaction was undone: what it had put into the memory goes."""
@@ -57,13 +57,14 @@ class Memory:
 
 @dataclass(slots=True)
 class Round:
-    """One call of claim inside its transaction; `turns` are the owners in order."""
+    """One call of claim inside its transaction; `given` counts the queue's grants, `turns` are the owners in order."""
 
     db: Db
     queue: QueueSettings
     now: float
     memory: Memory
     uses: dict[str, Use]
+    given: Given
     turns: list[tuple[float, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -79,17 +80,18 @@ class Round:
         """When a lease given now runs out."""
         return self.now + self.queue.lease_seconds
 
-    def choose(self, offer: Offer, fits: Fits) -> Lane | None:
-        """The lane whose turn it is, for that offer."""
+    def choose(self, offer: Offer, fits: Fits) -> tuple[Lane | None, bool]:
+        """The lane whose turn it is, for that offer; and whether it is because it was overdue."""
         kept_for = self.memory.reservations.shape_for(offer.pilot_id)
         if kept_for:
             lane = self.memory.lanes.lanes.get(kept_for)
-            return lane if lane is not None and self._may_run(lane.owner) and fits(kept_for) else None
-        found = None
-        if self.memory.grants % OVERDUE_EVERY == OVERDUE_EVERY - 1:
-            late = self.memory.lanes.late(self.now)
-            found = next((each for each in late if self._may_run(each.owner) and fits(each.shape)), None)
-        return found or next(self._in_order(fits), None)
+            return lane if lane is not None and self._may_run(lane.owner) and fits(kept_for) else None, False
+        late = self._overdue(fits) if self.given.late_turn else None
+        return late or next(self._in_order(fits), None), late is not None
+
+    def _overdue(self, fits: Fits) -> Lane | None:
+        late = self.memory.lanes.late(self.now)
+        return next((each for each in late if self._may_run(each.owner) and fits(each.shape)), None)
 
     def _in_order(self, fits: Fits) -> Iterator[Lane]:
         lanes = self.memory.lanes
@@ -98,14 +100,22 @@ class Round:
                 if fits(head[2]):
                     yield lanes.lanes[head[2]]
 
-    def count(self, lane: Lane) -> None:
+    def count(self, lane: Lane, late: bool) -> None:
         """The grant counts at once: the next owner's turn comes nearer."""
-        self.memory.grants += 1
+        self.given = self.given.after(late)
         use = self.uses.get(lane.owner, Use())
         self.uses[lane.owner] = replace(use, running=use.running + lane.weight)
         self.turns.remove((turn(use, self.now), lane.owner))
-        if lane.owner in self.memory.lanes.heads:
-            insort(self.turns, (turn(self.uses[lane.owner], self.now), lane.owner))
+
+    def in_turn(self, owner: str) -> None:
+        """The owner has more to be given out, perhaps: at the new place among the others."""
+        if owner in self.memory.lanes.heads:
+            insort(self.turns, (turn(self.uses[owner], self.now), owner))
+
+    def note(self) -> None:
+        """Writes down what was given, if anything was."""
+        if self.memory.lanes.note_served(self.db):
+            self.db.execute(GIVEN, (self.queue.name, self.given.grants, self.given.late))
 
 
 def known_claims(db: Db, requests: Sequence[ClaimRequest]) -> set[str]:
@@ -121,7 +131,7 @@ def anything(turn_: Round, requests: Sequence[ClaimRequest]) -> bool:
         return True
     for offer in dict.fromkeys(each.offer for each in requests):
         fits = turn_.memory.fitting.of(offer)
-        if turn_.choose(offer, fits) is not None or kept.wanted(turn_.db, lanes, Ask(offer, fits, turn_.now)):
+        if turn_.choose(offer, fits)[0] is not None or kept.wanted(turn_.db, lanes, Ask(offer, fits, turn_.now)):
             return True
     return False
 
@@ -142,7 +152,7 @@ def claim_all(turn_: Round, requests: Sequence[ClaimRequest]) -> list[Grant | No
         answers.append(grant)
         if grant is not None:
             known.add(each.claim_id)
-    turn_.memory.lanes.note_served(turn_.db)
+    turn_.note()
     return answers
 
 
@@ -173,9 +183,10 @@ def _again(turn_: Round, claim_id: str) -> Grant | None:
 
 def _claim(turn_: Round, request: ClaimRequest, fits: Fits) -> Grant | None:
     for _ in range(CHOICES_PER_GRANT):
-        lane = turn_.choose(request.offer, fits)
+        lane, late = turn_.choose(request.offer, fits)
         if lane is None:
             return None
+        turn_.count(lane, late)
         grant = _take(turn_, lane, request)
         if grant is not None:
             return grant
@@ -187,7 +198,7 @@ def _take(turn_: Round, lane: Lane, request: ClaimRequest) -> Grant | None:
     db, pilot, job = turn_.db, request.offer.pilot_id, lane.head[1]
     row = db.execute(TAKE, (turn_.lease_until, pilot, job)).fetchone()
     turn_.memory.lanes.served(db, lane.shape, turn_.now)
-    turn_.count(lane)
+    turn_.in_turn(lane.owner)
     try:
         grant = _grant(db, row, turn_.queue, turn_.memory.templates)
     except (ValueError, RecursionError) as problem:

@@ -79,11 +79,14 @@ class Lanes:
         if row is not None:
             self._put(Lane(shape, lane.owner, lane.weight, now, (row["place"], row["job"], shape)))
 
-    def note_served(self, db: Db) -> None:
-        """Writes down which lanes were served; what this transaction changed so far is known here."""
-        db.executemany(SERVED, [(since, self.queue, shape) for shape, since in self._served.items()])
-        self._served.clear()
-        self._stamp = db.execute(NEWEST).fetchone()[0] or 0
+    def note_served(self, db: Db) -> bool:
+        """Writes down which lanes were served, if any; what this transaction changed so far is known here."""
+        served = [(since, self.queue, shape) for shape, since in self._served.items()]
+        if served:
+            db.executemany(SERVED, served)
+            self._served.clear()
+            self._stamp = db.execute(NEWEST).fetchone()[0]
+        return bool(served)
 
     def late(self, now: float) -> Iterator[Lane]:
         """The lanes that are overdue, the one that waited longest first."""

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from pilot.core.attempts import after_report, after_return
+from pilot.core.turns import Given
 from pilot.failpoints import effect
 from pilot.model.capability import Offer
 from pilot.model.faults import Code
@@ -36,6 +37,7 @@ from pilot.queue.templates import Templates
 OFFER_AGAIN_SECONDS = 60.0  # an offer that has not changed is noted again after that time, for `explain`
 
 NOTE_REPORT = "INSERT INTO report (job, attempt, body, received) VALUES (?, ?, ?, ?)"
+GIVEN = "SELECT grants, late FROM given WHERE queue = ?"
 TOMBSTONE = "INSERT OR IGNORE INTO granted (claim_id, state, granted) VALUES (?, 'returned', ?)"
 
 
@@ -169,7 +171,9 @@ class LocalServer:
         return answers
 
     def _round(self, db: Db, now: float) -> Round:
-        return Round(db, read_settings(db, self._name), now, self._memory, uses(db, self._name))
+        row = db.execute(GIVEN, (self._name,)).fetchone()
+        given = Given(row["grants"], row["late"]) if row else Given()
+        return Round(db, read_settings(db, self._name), now, self._memory, uses(db, self._name), given)
 
     # --- inside renew and adopt ---
 

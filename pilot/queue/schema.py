@@ -8,7 +8,8 @@ written once, in `template`; a job's own part (`own`) is its parameters and whom
 Jobs that ask the same are of one *shape*, and those of one shape that may be given out are a *lane* of their
 queue. Triggers keep each lane's number of waiting jobs, each owner's running cores and the tally of states, so that
 nobody has to count, and give a lane that changed a new `stamp`, so that who remembers the lanes reads only those
-that changed. The index `claimable` leads from a lane to its next job: by `place`, see core/turns.
+that changed. `given` counts a queue's grants, and how many there were when last somebody had his turn who had waited
+too long. The index `claimable` leads from a lane to its next job: by `place`, see core/turns.
 """
 
 VERSION = 2
@@ -89,6 +90,12 @@ CREATE TABLE tally (
     verdict TEXT NOT NULL,
     jobs INTEGER NOT NULL,
     PRIMARY KEY (queue, owner, state, verdict)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE given (
+    queue TEXT PRIMARY KEY REFERENCES queue (name),
+    grants INTEGER NOT NULL,
+    late INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE reservation (

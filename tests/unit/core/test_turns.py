@@ -5,7 +5,9 @@ import pytest
 from pilot.core.turns import (
     ACCELERATOR_CORES,
     HALF_LIFE_SECONDS,
+    OVERDUE_EVERY,
     PATIENCE_SECONDS,
+    Given,
     Use,
     charged,
     overdue,
@@ -89,3 +91,21 @@ def test_a_clock_set_back_charges_and_forgets_nothing() -> None:
 @pytest.mark.parametrize(("waited", "late"), [(0.0, False), (PATIENCE_SECONDS - 1, False), (PATIENCE_SECONDS, True)])
 def test_patience(waited: float, late: bool) -> None:
     assert overdue(1000.0, 1000.0 + waited) is late
+
+
+def test_one_grant_in_four_is_for_those_who_waited_too_long() -> None:
+    given, turns = Given(), []
+    for _ in range(12):
+        turns.append(given.late_turn)
+        given = given.after(given.late_turn)
+    assert turns == [False, False, False, True] * 3
+    assert len(turns) // OVERDUE_EVERY == sum(turns)
+
+
+def test_a_late_turn_that_nobody_took_is_kept() -> None:
+    """However the claims of several pilots fall, the first that an overdue lane fits serves it."""
+    given = Given(late=0, grants=3)
+    for _ in range(9):
+        assert given.late_turn
+        given = given.after(late=False)
+    assert not given.after(late=True).late_turn

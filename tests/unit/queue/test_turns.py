@@ -145,6 +145,20 @@ def test_in_a_crowd_three_grants_of_four_go_by_turn(bed: LocalBed) -> None:
     assert late == [3, 7, 11, 15, 19, 23, 27, 31]
 
 
+def test_pilots_in_step_do_not_keep_a_lane_waiting(bed: LocalBed) -> None:
+    """Of four pilots that ask in turn only one can run it, and it asks when it is not a late turn by count."""
+    bed.user("ada").add([job("special", needs=needs(4, gpus=0, memory_bytes=6 << 30))])
+    bed.user("bob").add([job(f"b{each}", priority=9) for each in range(100)])
+    bed.user("ada").add([job(f"a{each}", priority=9) for each in range(100)])
+    bed.clock.move(PATIENCE_SECONDS)
+    pilots = [(bed.pilot(), offer(f"p{each}", cpus=4 if each == 0 else 1)) for each in range(4)]
+    names = []
+    for _ in range(3):
+        for pilot, by in pilots:
+            names += [each.spec.name for each in take(pilot, 1, by)]
+    assert "special" in names
+
+
 def test_a_low_priority_is_passed_over_for_a_day_a_point_and_no_more(bed: LocalBed) -> None:
     bed.user().add([job("old"), job("new", priority=-1)])
     bed.clock.move(86_400 * 3 + 1)
@@ -288,7 +302,6 @@ def test_many_servers_on_one_file_choose_as_one_that_remembers_nothing(bed: Loca
 
 def _same(bed: LocalBed, server: LocalServer, wanted: Offer) -> list[Grant]:
     """What a fresh server would give is given back, and then asked of the one that remembers."""
-    server._memory.grants = 0  # so that it is not the turn of those that are overdue, here as there
     fresh, claim_id = bed.pilot(), next(IDS)
     (first,) = fresh.claim(ask(claim_id, by=wanted))
     fresh.give_back([Unclaim(claim_id)])
