@@ -41,9 +41,9 @@ def wants_point(data: Record) -> bool:
 
 
 def draw(data: Record) -> Arguments:
-    """The question for one event range of that job."""
-    ids = {"job_id": "PandaID", "jobset_id": "jobsetID", "task_id": "taskID"}
-    return {**{name: number(data, key, 0) for name, key in ids.items()}, "n_ranges": 1}
+    """The question for one event range of that job's task: points belong to no set of jobs."""
+    ids = {"job_id": "PandaID", "task_id": "taskID"}
+    return {**{name: number(data, key, 0) for name, key in ids.items()}, "jobset_id": 0, "n_ranges": 1}
 
 
 def drawn(reply: Reply) -> str:

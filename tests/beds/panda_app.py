@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from tests.beds import panda_stand_ins
+from tests.beds import panda_idds, panda_stand_ins
 
 panda_stand_ins.install()
+panda_idds.install()
 
 from pandaserver.server import panda  # noqa: E402
 

@@ -214,7 +214,7 @@ EVENT = "8017-6003-0-12-5"
 
 
 def test_a_point() -> None:
-    data = {"PandaID": 6003, "taskID": 8017, "jobsetID": "NULL", "transformation": "http://x/trf/user/runHPO-00-00-01"}
+    data = {"PandaID": 6003, "taskID": 8017, "jobsetID": 4711, "transformation": "http://x/trf/user/runHPO-00-00-01"}
     assert points.wants_point(data)
     assert points.draw(data) == {"job_id": 6003, "jobset_id": 0, "task_id": 8017, "n_ranges": 1}
     ranges = [{"eventRangeID": EVENT, "startEvent": 0, "lastEvent": 0, "LFN": None}]
