@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from pilot.queue.service import signing
@@ -19,6 +20,7 @@ from pilot.queue.service.issuer import IssuerTokens, Trust
 from tests.beds.device_issuer import CODE, DeviceIssuer
 from tests.beds.face import FaceBed, faced
 
+ROOT = Path(__file__).parents[2]
 AUDIENCE = "the-queue"
 
 
@@ -59,6 +61,7 @@ def test_a_person_logs_in_and_is_known(bed: FaceBed, issuer: DeviceIssuer, tmp_p
     assert CODE in aside
     assert f"{issuer.url}/enter" in aside
     found = json.loads(said)
+    jsonschema.validate(found, json.loads((ROOT / "pilot/schemas/login-1.0.json").read_text("utf-8")))
     token = Path(found["token_file"])
     assert token == home / ".local/state/pilot/tokens/127.0.0.1"
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
