@@ -13,7 +13,7 @@ from pilot.model.files import CodePack
 from pilot.model.job import Verdict
 from pilot.model.plain import to_plain
 from pilot.model.report import Logs, Report
-from pilot.ports import Final, PortError, Queue, Unknown
+from pilot.ports import Beat, Final, PortError, Queue, Unknown
 from pilot.queue.service import signing
 from pilot.queue.service.app import CALLS
 from pilot.queue.service.call import ANYBODY, Role, Spoken
@@ -169,6 +169,20 @@ def test_two_users_may_use_one_name(served: Served) -> None:
     berta.close()
 
 
+def test_nobody_waits_for_somebody_elses_job(served: Served) -> None:
+    """How that one ended would be told by what became of one's own."""
+    anna, berta = served.user("anna"), served.user("berta")
+    (hers,) = anna.add([job("a")])
+    with pytest.raises(Unknown, match="no job"):
+        berta.add([job("b", after=(hers.job_id,))])
+    with pytest.raises(Unknown, match="no job"):
+        berta.add_sweep(job("c", after=(hers.job_id,)), [{"x": "1"}])
+    assert list(berta.find()) == []
+    assert anna.add([job("d", after=(hers.job_id, "e")), job("e")])[0].state == "waiting"
+    anna.close()
+    berta.close()
+
+
 def test_an_operator_sees_and_changes_everything(served: Served) -> None:
     anna, boss = served.user("anna"), served.user("boss", Role.OPERATOR)
     (row,) = anna.add([job("a")])
@@ -181,6 +195,19 @@ def test_an_operator_sees_and_changes_everything(served: Served) -> None:
     assert "by boss" in view.fault.detail
     anna.close()
     boss.close()
+
+
+def test_a_progress_record_without_end_is_left_out(served: Served) -> None:
+    anna, pilot = served.user("anna"), served.pilot()
+    anna.add([job("a")])
+    (grant,) = pilot.claim(ask("c"))
+    assert grant is not None
+    pilot.renew([Beat(grant.job_id, 1, "running", '{"step": 1}')])
+    assert anna.show("a").progress == '{"step": 1}'
+    assert pilot.renew([Beat(grant.job_id, 1, "running", '{"step": "' + "x" * 70_000 + '"}')])[0].ours
+    assert len(anna.show("a").progress) < 100
+    anna.close()
+    pilot.close()
 
 
 def test_code_that_was_never_put_is_asked_for(served: Served) -> None:
@@ -241,8 +268,6 @@ def test_a_log_elsewhere_is_never_read(served: Served, folder: Path, form: str) 
 
 
 def test_a_question_goes_along_with_a_heartbeat_and_comes_back(served: Served) -> None:
-    from pilot.ports import Beat
-
     anna, pilot = served.user("anna"), served.pilot()
     anna.add([job("a")])
     with pytest.raises(Final, match="only a running one"):

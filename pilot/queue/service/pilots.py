@@ -1,7 +1,7 @@
 """What a pilot asks: our own calls, over the `Server` port in process."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from pilot.queue.service.uploads import check_digest
 from pilot.wire.calls import BATCH_CAP, GIVEN_QUEUE, PATIENCE_CAP_SECONDS, path
 
 T = TypeVar("T")
+PROGRESS_LETTERS = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +140,14 @@ async def changed(service: Service, _caller: Caller, asked: object) -> Looked:
 async def renew(service: Service, _caller: Caller, asked: object) -> Sequence[BeatReply]:
     """Renews leases; takes questions along and brings answers."""
     assert isinstance(asked, Renewing)
-    beats = few(asked.beats)
+    beats = [_modest(each) for each in few(asked.beats)]
     work = partial(_renew_all, service, asked.queue)
     return service.questions.along(beats, await service.desk.join("renew", asked.queue, beats, work))
+
+
+def _modest(beat: Beat) -> Beat:
+    """Without a progress record that no list should show; half of one would be no record."""
+    return beat if len(beat.progress) <= PROGRESS_LETTERS else replace(beat, progress="")
 
 
 def _renew_all(service: Service, name: str, beats: Sequence[Beat]) -> Sequence[BeatReply]:

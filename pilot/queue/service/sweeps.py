@@ -7,7 +7,7 @@ from pilot.model.queue import Submission, Sweep
 from pilot.ports import Final
 from pilot.queue.service.call import LARGE_BODY, Caller
 from pilot.queue.service.state import Service
-from pilot.queue.service.users import Submitted, check, code_of, post
+from pilot.queue.service.users import Submitted, check, check_after, code_of, post
 from pilot.wire.calls import GIVEN_QUEUE
 
 
@@ -33,7 +33,9 @@ async def add_sweep(service: Service, caller: Caller, asked: object) -> Sweep:
     def work() -> Sweep:
         template = Submission(given.spec, given.job_id, code_of(service, asked.queue, given.spec))
         rows = (dict(zip(asked.names, each, strict=True)) for each in asked.rows)
-        sweep = service.queue(asked.queue, caller).add_sweep(template, rows)
+        queue = service.queue(asked.queue, caller)
+        check_after(queue, [template])
+        sweep = queue.add_sweep(template, rows)
         service.lookout.stir()
         return sweep
 

@@ -119,7 +119,9 @@ async def add(service: Service, caller: Caller, asked: object) -> Sequence[JobRo
 
     def work() -> Sequence[JobRow]:
         jobs = [Submission(each.spec, each.job_id, code_of(service, asked.queue, each.spec)) for each in asked.jobs]
-        rows = service.queue(asked.queue, caller).add(jobs)
+        queue = service.queue(asked.queue, caller)
+        check_after(queue, jobs)
+        rows = queue.add(jobs)
         service.lookout.stir()
         return rows
 
@@ -140,6 +142,13 @@ def check(spec: JobSpec) -> None:
     )  # fmt: skip
     if problem:
         raise Final(Code.JOB_INVALID, f"job {spec.name[:40]!r}: {problem}")
+
+
+def check_after(queue: Queue, jobs: Sequence[Submission]) -> None:
+    """A job waits for jobs that its owner can see: of others it would learn how they ended."""
+    own = {name for each in jobs for name in (each.job_id, each.spec.name)}
+    for wanted in {name for each in jobs for name in each.spec.after} - own:
+        queue.show(wanted)
 
 
 def code_of(service: Service, name: str, spec: JobSpec) -> bytes:
