@@ -13,6 +13,7 @@ from pilot.model.job import Phase, Verdict
 from pilot.ports import Server
 from pilot.wire import hearing, telling, transforms
 from pilot.wire.definition import REFUSED
+from tests.contracts.panda_losses import LOSSES
 
 Table = Callable[[list[str], list[list[object]]], str]
 
@@ -85,6 +86,9 @@ def page(table: Table) -> str:
         HEAD,
         "## Verbs\n",
         table(["ours", "on PanDA", "what is lost"], [[f"`{name}`", *VERBS[name]] for name in verbs]),
+        "## Promises of a queue that are not kept\n\n"
+        "The contract of queues is asked of a real PanDA server too, less these:\n",
+        table(["promise", "why"], [[name, loss.why] for name, loss in LOSSES.items()]),
         "## Where a job stands\n",
         table(["phase", "`job_status`"], [[f"`{each.value}`", f"`{telling.STATES[each.value]}`"] for each in Phase]),
         "## How it ended\n",

@@ -17,6 +17,14 @@ SEED = (
         },
     ),
     ("Harvester_Instances", {"harvester_ID": HARVESTER}),
+    # One dispatch in ten goes by age alone, whatever the priorities: not here.
+    (
+        "config",
+        {
+            "app": "pandaserver", "component": "jobdispatch", "key": "SLOPPY_DISPATCH_RATIO", "value": "-1",
+            "type": "int",
+        },
+    ),
 )  # fmt: skip
 
 
@@ -73,6 +81,7 @@ class PandaJob:
     name: str = field(default_factory=lambda: f"job-{uuid.uuid4().hex[:12]}")
     queue: str = "BED"
     label: str = "user"
+    priority: int = 3000  # below 1500 the server makes its own for users' jobs
     files: Sequence[File] = ()
     more: dict[str, Any] = field(default_factory=dict)
 
@@ -83,8 +92,9 @@ class PandaJob:
             "jobName": self.name, "jobDefinitionID": 1, "jobsetID": 1, "computingSite": self.queue,
             "prodSourceLabel": self.label, "transformation": self.transformation, "jobParameters": self.parameters,
             "prodUserID": "/CN=Robot Pilot", "prodUserName": "Robot Pilot", "VO": "wlcg", "cloud": "WORLD",
-            "currentPriority": 1000, "assignedPriority": 1000, "processingType": "bed", "coreCount": 1,
-            "maxCpuCount": 3600, "minRamCount": 100, "minRamUnit": "MB", "maxDiskCount": 100, "maxDiskUnit": "MB",
+            "assignedPriority": self.priority, "currentPriority": self.priority, "processingType": "bed",
+            "coreCount": 1, "maxCpuCount": 3600, "minRamCount": 100, "minRamUnit": "MB", "maxDiskCount": 100,
+            "maxDiskUnit": "MB",
             "maxWalltime": 3600, "attemptNr": 1, "maxAttempt": 3, "resource_type": "Undefined", "gshare": "Test",
             "destinationSE": RSE, "destinationDBlock": dataset, **self.more,
         }  # fmt: skip

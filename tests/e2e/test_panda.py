@@ -192,8 +192,7 @@ def test_harvesters_worker_is_told_of_begin_and_end(panda: OnPanda) -> None:
 def test_a_job_that_wishes_a_gpu_waits_for_a_node_that_has_one(panda: OnPanda) -> None:
     wish = {"gpu_spec": {"vendor": "nvidia", "model": ".*A100.*"}}
     panda.bed.insert("JEDI_Tasks", {"jediTaskID": 77, "architecture": json.dumps(wish)})
-    more = {"jediTaskID": 77, "currentPriority": 5000}
-    wishing = panda.bed.submit(PandaJob("/bin/true", more=more))
+    wishing = panda.bed.submit(PandaJob("/bin/true", priority=5000, more={"jediTaskID": 77}))
     plain = panda.bed.submit(PandaJob("/bin/true"))
     assert panda.run("--max-jobs", "1", gpus=0).code == 0
     assert (panda.bed.state(wishing), panda.bed.state(plain)) == ("activated", "holding")
