@@ -1,9 +1,8 @@
 """What the steward is told: each function takes the steward and gives the steward who knows it."""
 
-from dataclasses import replace
-
 from pilot.core.steward import Stage, Steward
 from pilot.core.timing import delay, rest
+from pilot.model.copies import replace
 from pilot.model.visit import Notice
 
 

@@ -9,10 +9,11 @@ proportion to its cores, so that a slot of eight cores holds eight such jobs of 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pilot.core.versions import meets
 from pilot.model.capability import Accelerator, View
+from pilot.model.copies import replace
 from pilot.model.job import GpuNeeds, Needs, Share
 
 

@@ -41,12 +41,12 @@ deadline has passed.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Never, cast
 
 from pilot.core import rows
 from pilot.core.steps import Step
 from pilot.model import facts
+from pilot.model.copies import replace
 from pilot.model.facts import Answer, Broke, Fact
 from pilot.model.job import Job, Phase
 from pilot.model.orders import Kind

@@ -1,11 +1,12 @@
 """A job as server and user are told: the dossier of what was seen, and the report drawn from it."""
 
 import re
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 
 from pilot.core.outcome import signal_of
 from pilot.model import facts
+from pilot.model.copies import replace
 from pilot.model.facts import Ending, Fact
 from pilot.model.faults import Fault
 from pilot.model.files import FileRecord, ImageUsed, Resume

@@ -1,7 +1,5 @@
 """The rows of the life cycle's table, in the order of the phases: what each fact makes of a job."""
 
-from dataclasses import replace
-
 from pilot.core.outcome import Judgement, Outcome, judge
 from pilot.core.steps import (
     EARLY,
@@ -20,6 +18,7 @@ from pilot.core.steps import (
     without_success,
 )
 from pilot.model import facts
+from pilot.model.copies import replace
 from pilot.model.facts import Broke, Fact
 from pilot.model.faults import Code, fault
 from pilot.model.files import What

@@ -1,7 +1,6 @@
 """What the rows of the life cycle are made of: a step is the next job and the orders that follow."""
 
-from dataclasses import replace
-
+from pilot.model.copies import replace
 from pilot.model.faults import Fault
 from pilot.model.files import What
 from pilot.model.job import Cause, Job, Phase, Verdict

@@ -17,12 +17,13 @@ journal, for the next pilot of the same state.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from pilot.core.tally import Tally
 from pilot.core.timing import LAST_REPORT, RETRY_CAP, earliest
 from pilot.core.wishes import Claim, Drop, EndAll, Leave, Look, Wish
+from pilot.model.copies import replace
 from pilot.model.faults import Code
 from pilot.model.job import Cause
 from pilot.model.visit import Notice

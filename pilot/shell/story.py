@@ -1,12 +1,13 @@
 """Facts as journal lines and back, and the folding of a journal into the jobs it tells of."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import cast
 
 from pilot.core.lifecycle import advance
 from pilot.core.reporting import Dossier, note, passed
 from pilot.model import facts
+from pilot.model.copies import replace
 from pilot.model.facts import Fact
 from pilot.model.job import Job
 from pilot.model.plain import from_plain, to_plain
