@@ -13,6 +13,8 @@ from pilot.wire.wishes import gpu_wishes
 
 MIB = 1 << 20
 LONGEST_PARAMETERS = 200_000  # characters: more than Linux passes on, for percent signs and lists of files stand in it
+MOST_FILES = 5000  # of one job, in or out; tasks are made of jobs with some hundreds
+_LONGEST_NAME = 512  # characters of a job's name that are looked at
 _LONGEST_TIME = 366 * 86_400  # seconds: what is longer is no limit
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
@@ -115,7 +117,7 @@ def read_definition(data: Record) -> Definition:
 
 def job_name(said: str, job_id: str) -> str:
     """PanDA's name of the job, fit to be one of ours."""
-    name = re.sub(r"[^A-Za-z0-9._+-]+", "-", said).lstrip("._+-")[:128]
+    name = re.sub(r"[^A-Za-z0-9._+-]+", "-", said[:_LONGEST_NAME]).lstrip("._+-")[:128]
     return name or f"panda-{job_id}"
 
 
@@ -139,7 +141,7 @@ def _parameters(raw: str) -> str:
 def _image(data: Record) -> str:
     options = data.get("containerOptions")
     inner = text(record(options, "containerOptions"), "containerImage") if isinstance(options, Mapping) else ""
-    if inner and _INNER_SCRIPT not in str(record(options, "containerOptions").get("containerExec", "")):
+    if inner and _INNER_SCRIPT not in text(record(options, "containerOptions"), "containerExec"):
         raise WireError("containerOptions: a command of the task's own around the payload is not translated")
     return image_reference(text(data, "container_name") or inner)
 
@@ -168,14 +170,22 @@ def _needs(data: Record) -> Needs:
 
 
 def _inputs(data: Record) -> tuple[FileIn, ...]:
-    names = listing(data, "inFiles")
-    if len(set(names)) != len(names):
-        raise WireError("inFiles: it names a file twice")
+    names = _names(data, "inFiles")
     columns = [parallel(data, key, len(names), "inFiles") for key in ("scopeIn", "ddmEndPointIn", "fsize", "checksum")]
     return tuple(
         FileIn(checked_name(name), scope, endpoint, _size(size), _checksum(checksum))
         for name, scope, endpoint, size, checksum in zip(names, *columns, strict=True)
     )
+
+
+def _names(data: Record, key: str) -> tuple[str, ...]:
+    """The files of one list: not too many, and each once."""
+    if text(data, key).count(",") >= MOST_FILES:
+        raise WireError(f"{key}: more than {MOST_FILES} files")
+    names = listing(data, key)
+    if len(set(names)) != len(names):
+        raise WireError(f"{key}: it names a file twice")
+    return names
 
 
 def _size(said: str) -> int | None:
@@ -191,12 +201,10 @@ def _checksum(said: str) -> str:
 
 def _all_outputs(data: Record) -> list[FileOut]:
     """Outputs and log as they stand in `outFiles`; the scopes leave the log out, the endpoints do not."""
-    names, log = listing(data, "outFiles"), text(data, "logFile")
-    if len(set(names)) != len(names):
-        raise WireError("outFiles: it names a file twice")
+    names, log = _names(data, "outFiles"), text(data, "logFile")
     scopes = iter(parallel(data, "scopeOut", len([each for each in names if each != log]), "outFiles"))
     endpoints = parallel(data, "ddmEndPointOut", len(names), "outFiles")
-    optional = listing(data, "allowNoOutput")
+    optional = set(listing(data, "allowNoOutput"))
     return [
         FileOut(checked_name(name), text(data, "scopeLog") if name == log else next(scopes), endpoint, name in optional)
         for name, endpoint in zip(names, endpoints, strict=True)

@@ -1,6 +1,7 @@
 """What the server answers to a heartbeat or a report, as commands and questions of ours."""
 
 from dataclasses import dataclass
+from shlex import quote
 
 from pilot.wire.envelope import Reply, WireError, cleaned
 from pilot.wire.reading import record, records, text
@@ -12,6 +13,8 @@ NOT_OURS = frozenset({"badattemptnr"})
 # The visible map of PanDA's words for a running job.
 COMMANDS = {"tobekilled": "cancel", "softkill": "stop"}
 LOOKS = frozenset({"tail", "ls", "ps"})  # fixed functions on the job's own directory; no other is ever carried out
+# What the incumbent's logs are called, by our names.
+NAMES = {"payload.stdout": "stdout", "payload.stderr": "stderr", "pilotlog.txt": "pilot"}
 _IGNORED = frozenset({"", "NULL", "debug", "debugoff", "nocleanup"})
 _LONGEST = 256  # characters of a question
 
@@ -54,9 +57,14 @@ def _one(each: object) -> Reply:
 
 
 def _question(written: str) -> str:
-    """`tail -n 20 payload.stdout` as `tail stdout`: options are dropped, what is no look of ours is no question."""
+    """`tail -n 20 payload.stdout` as `tail stdout 20`; options are dropped, what is no look of ours is no question."""
     words = cleaned(written[:_LONGEST]).split()
     if not words or words[0] not in LOOKS:
         return ""
-    names = [each for each in words[1:] if not each.startswith("-") and not each.isdigit()]
-    return words[0] if words[0] == "ps" or not names else f"{words[0]} {names[-1]}"
+    verb, rest = words[0], words[1:]
+    names = [NAMES.get(each, each) for each in rest if not each.startswith("-") and not each.isdigit()]
+    counts = [each.lstrip("-") for each in rest if each.lstrip("-").isascii() and each.lstrip("-").isdigit()]
+    if verb == "ps":
+        return verb
+    lines = [each[:6] for each in counts[:1]] if verb == "tail" and names else []
+    return " ".join((verb, *map(quote, names[-1:]), *lines))

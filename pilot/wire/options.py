@@ -16,6 +16,7 @@ from pilot.wire.places import checked_name
 from pilot.wire.words import words
 
 URL = re.compile(r"[a-z]+://")
+_MOST_WORDS = 1000  # of a transform's parameters: options and their values
 _MOST_STREAMS = 100  # of inputs: each is looked for in the command
 _MOST_OUTPUTS = 1000  # as tasks may name: each is a line of the script
 
@@ -39,8 +40,11 @@ class Options:
         short = "".join(f"{each[1]}:" for each in valued if not each.startswith("--"))
         long = [f"{each[2:]}=" for each in valued if each.startswith("--")]
         bare = [each[2:] for each in f"{self.switches} {self.idle_switches}".split()]
+        line = words(parameters)
+        if len(line) > _MOST_WORDS:
+            raise WireError(f"jobPars: more than {_MOST_WORDS} words")
         try:
-            found, rest = getopt.gnu_getopt(words(parameters), short, [*long, *bare])
+            found, rest = getopt.gnu_getopt(line, short, [*long, *bare])
         except getopt.GetoptError as error:
             raise WireError(f"jobPars: {error}: this pilot does not do that") from None
         if rest:
@@ -62,7 +66,7 @@ class Inputs:
 
 def inputs_of(definition: Definition, given: Mapping[str, str]) -> Inputs:
     """The inputs that the options name, each of which has to be one of the job's."""
-    skipped = given.get("--skipInputByRetry", "").split(",")
+    skipped = set(given.get("--skipInputByRetry", "").split(","))
     first = [each for each in text_list(given.get("-i", "[]"), "-i") if each not in skipped]
     streams = list_map(given.get("--inMap", "{}"), "--inMap") or ({"IN": first} if first else {})
     if len(streams) > _MOST_STREAMS:

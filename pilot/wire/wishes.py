@@ -10,6 +10,7 @@ from pilot.wire.envelope import WireError, read_json, shown
 from pilot.wire.reading import Record, record, text
 
 _MIB = 1 << 20
+_LONGEST = 4000  # characters: what PanDA's own column holds
 _CONDITION = re.compile(r"(>=|<=|==|!=|>|<|=|)\s*(\d+(?:\.\d+)*)", re.ASCII)
 # NVIDIA's generations as compute capabilities, which drivers tell: a job may name the generation.
 GENERATIONS = {
@@ -24,6 +25,8 @@ GENERATIONS = {
 
 def gpu_wishes(architecture: str) -> GpuNeeds:
     """What that architecture field asks of accelerators; raises WireError for what this pilot cannot promise."""
+    if len(architecture) > _LONGEST:
+        raise WireError(f"architecture: more than {_LONGEST} characters")
     spec = _json_spec(architecture) if architecture.startswith("{") else _old_spec(architecture)
     return _needs(spec) if spec else GpuNeeds()
 

@@ -261,7 +261,7 @@ def test_commands_and_questions(panda: Panda) -> None:
     grant = claim_one(panda)
     panda.rows[1].command = "debug,tail -n 5 stdout"
     (reply,) = server(panda).renew([beat(grant)])
-    assert (reply.ours, reply.command, reply.question) == (True, "", "tail stdout")
+    assert (reply.ours, reply.command, reply.question) == (True, "", "tail stdout 5")
     server(panda).renew([replace(beat(grant), answer="the end")])
     assert panda.rows[1].updates[-1]["stdout"] == "the end"
 
