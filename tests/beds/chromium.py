@@ -6,6 +6,7 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,10 +33,10 @@ Message = dict[str, object]
 class Browser:
     """One browser with one page; `said` is all that its console and its security rules had to say."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", to: int, back: int) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", to: int, back: int, log: Path) -> None:
         self.said: list[str] = []
         self.asked: list[str] = []
-        self._process, self._to, self._back = process, to, back
+        self._process, self._to, self._back, self._log = process, to, back, log
         self._number, self._rest, self._session = 0, b"", ""
         target = self.do("Target.createTarget", url="about:blank")["targetId"]
         self._session = str(self.do("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
@@ -90,7 +91,7 @@ class Browser:
             left = until - time.monotonic()
             assert select.select([self._back], [], [], max(left, 0.0))[0], "the browser does not answer"
             octets = os.read(self._back, 1 << 20)
-            assert octets, f"the browser ended with {self._process.poll()}"
+            assert octets, f"the browser ended with {self._process.wait(PATIENCE)}: {self._log.read_text()[-2000:]}"
             self._rest += octets
         message, _, self._rest = self._rest.partition(b"\0")
         return json.loads(message)  # type: ignore[no-any-return]
@@ -117,8 +118,15 @@ def chromium() -> str:
 
 
 @contextmanager
-def browsing(folder: Path) -> Iterator[Browser]:
-    """A browser whose every file lies in that folder."""
+def browsing() -> Iterator[Browser]:
+    """A browser, in a folder of its own; a short name, since a socket's path may have a hundred letters."""
+    place = tempfile.TemporaryDirectory(prefix="b-", dir="/tmp", ignore_cleanup_errors=True)
+    with place as folder, _browsing(Path(folder)) as browser:
+        yield browser
+
+
+@contextmanager
+def _browsing(folder: Path) -> Iterator[Browser]:
     to_read, to_write = os.pipe()
     back_read, back_write = os.pipe()
 
@@ -126,15 +134,17 @@ def browsing(folder: Path) -> Iterator[Browser]:
     if os.geteuid() == 0 or not _may_sandbox():
         switches.append("--no-sandbox")  # root, and users without namespaces, have no other way
     own = {"HOME": str(folder), "TMPDIR": str(folder), "XDG_CACHE_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", WITH_PIPES, str(to_read), str(back_write), chromium(), *switches],
-        env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **own}, pass_fds=(to_read, back_write),
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+    log = folder / "browser.log"
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-c", WITH_PIPES, str(to_read), str(back_write), chromium(), *switches],
+            env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **own}, pass_fds=(to_read, back_write),
+            stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True,
+        )  # fmt: skip
     os.close(to_read)
     os.close(back_write)
     try:
-        browser = Browser(process, to_write, back_read)
+        browser = Browser(process, to_write, back_read, log)
         yield browser
         browser._session = ""
         browser.do("Browser.close")

@@ -26,8 +26,8 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaceBed]:
 
 
 @pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    with browsing(tmp_path) as made:
+def browser() -> Iterator[Browser]:
+    with browsing() as made:
         yield made
         assert made.said == []
 
