@@ -139,4 +139,4 @@ def _read(path: Path, key: str) -> object:
     except OSError as error:
         raise WireError(f"{key}: {path}: cannot be read: {error.strerror}") from None
     except WireError as problem:
-        raise WireError(f"{key}: {path}: {problem}") from None
+        raise WireError(f"{key}: {path}: {str(problem).replace('the reply', 'it')}") from None
