@@ -25,7 +25,12 @@ from pilot.cli.units import DURATION
 @click.option("--runtime", type=click.Choice(["apptainer", "bare"]), help="How payloads are contained.")
 @click.option("--adopt-window", type=DURATION, help="How long payloads outlive a crashed pilot.")
 @click.option("--prefetch", type=click.IntRange(0), help="Jobs to hold beyond those that can start.")
-@click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE", help="The pilot's token for the queue.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, readable=False),  # whether it can be read is looked at where it is read
+    metavar="FILE",
+    help="The pilot's token for the queue.",
+)
 @click.option("--reflect-exit-status", is_flag=True, help="Exit 20 unless every job succeeded.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much is logged.")
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
