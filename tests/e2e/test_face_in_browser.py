@@ -25,11 +25,26 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaceBed]:
         yield made
 
 
-@pytest.fixture
-def browser() -> Iterator[Browser]:
+@pytest.fixture(scope="module")
+def one_browser() -> Iterator[Browser]:
     with browsing() as made:
         yield made
-        assert made.said == []
+
+
+@pytest.fixture
+def browser(one_browser: Browser) -> Browser:
+    one_browser.open("about:blank")
+    one_browser.said.clear()
+    one_browser.asked.clear()
+    return one_browser
+
+
+@pytest.fixture(autouse=True)
+def quiet(browser: Browser) -> Iterator[None]:
+    """Nothing that a page did may have ended in a complaint."""
+    yield
+    browser.open("about:blank")
+    assert browser.said == []
 
 
 def test_the_page_shows_the_queue(bed: FaceBed, browser: Browser) -> None:
