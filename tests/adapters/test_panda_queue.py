@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,14 @@ def test_what_is_wrong_is_one_line(files: dict[str, object], more: dict[str, str
     assert caught.value.fault.code is Code.SERVER_REFUSED
     assert caught.value.fault.detail.startswith("queue Q of https://panda.test:25443: ")
     assert said in caught.value.fault.detail
+
+
+def test_the_example_for_sites_is_a_configuration() -> None:
+    path = Path(__file__).parents[2] / "site-configs/panda.yaml"
+    found = load_settings({}, {"HOME": "/nowhere"}, path).settings
+    site = panda_queue(replace(found, queue_name="Q"), line(data=DATA), {}, NODE).site
+    assert site.output == "SITE_SCRATCHDISK"
+    assert site.endpoints["SITE_DATADISK"].read == "file:///ceph/grid/datadisk/rucio"
 
 
 # --- sandboxes -------------------------------------------------------------------------------------------------------
