@@ -1,7 +1,10 @@
 """What a served queue does with bodies and headers that nobody of good will sends."""
 
+import contextlib
 import gzip
+import hashlib
 import json
+import os
 import socket
 import ssl
 import time
@@ -11,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pilot.model.files import CodePack
 from pilot.model.plain import to_plain
 from pilot.queue.service import body, protocol
 from pilot.queue.service.call import Role
@@ -201,6 +205,25 @@ def test_a_body_that_dawdles_is_given_up(served: Served, monkeypatch: pytest.Mon
         head = f"POST {FIND} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 100\r\n\r\n"
         line.sendall(head.encode() + b"{")
         assert line.recv(65536).startswith(b"HTTP/1.1 408 ")
+
+
+def test_an_answer_that_nobody_reads_is_given_up(served: Served, user: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "READING_SECONDS", 0.3)
+    data = os.urandom(15 << 20)
+    pack = CodePack(hashlib.sha256(data).hexdigest(), len(data))
+    where = f"/api/v1/grid/code?sha256={pack.sha256}"
+    assert user.session.put(served.url + where, data=data, headers=user.headers, timeout=30).status_code == 200
+    assert user.post(ADD, {"jobs": [{"spec": to_plain(job("coded", code=pack).spec)}]}).status_code == 200
+    token = served.token(Role.PILOT, "p").read_text().strip()
+    with connected(served) as line:
+        line.sendall(f"GET {where} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+        time.sleep(1.5)
+        line.settimeout(10)
+        found = 0
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while part := line.recv(1 << 20):
+                found += len(part)
+        assert found < len(data)
 
 
 def test_the_request_id_comes_back_if_it_is_one(user: Raw) -> None:

@@ -19,6 +19,7 @@ from pilot.queue.service import body, panda_frame
 from pilot.queue.service.call import ANYBODY, Call, Caller, Handler, RawHandler, Role, Spoken
 from pilot.queue.service.envelope import enveloped
 from pilot.queue.service.identity import Denied, Doorkeeper, Holder
+from pilot.queue.service.pieces import in_pieces
 from pilot.queue.service.state import OPEN_USER, Service
 from pilot.wire.calls import FINAL, PASSING, UNKNOWN, Refusal
 
@@ -58,7 +59,7 @@ def endpoint(service: Service, call: Call) -> Endpoint:
         seconds = time.perf_counter() - begun
         service.numbers.answered(call.path, response.status_code, seconds)
         _note(call, caller, request, f"{response.status_code} {seconds * 1000:.1f}ms", why)
-        return response
+        return in_pieces(response)
 
     return answer
 

@@ -7,6 +7,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADER_BYTES = 64 << 10  # a token of 16 KiB fits; headers without end do not
 PARTING_SECONDS = 0.3  # for the last octets; a client that does not answer TLS's good-bye must not hold up our end
+READING_SECONDS = 120.0  # without an octet taken: who does not read what was asked for must not hold our memory
 HEADER_SECONDS = 15.0  # from the first octet of a request, or from the connection, to the end of its headers
 
 
@@ -17,6 +18,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._header_bytes = 0
         self._patience: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
         self._ending = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -27,6 +29,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more to wait for."""
         self._headers_are_here()
+        self._is_read()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -47,6 +50,22 @@ class LimitedProtocol(HttpToolsProtocol):
         """The headers are here in time."""
         self._headers_are_here()
         super().on_headers_complete()
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than we write."""
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(READING_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has read on."""
+        self._is_read()
+        super().resume_writing()
+
+    def _is_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def shutdown(self) -> None:
         """The service ends: what is answered is parted from."""
