@@ -48,7 +48,7 @@ def points(panda: OnPanda, **losses: float | None) -> None:
 
 def finish(panda: OnPanda, evaluate: str) -> tuple[int, str]:
     """One job of the task on one pilot. JEDI, which owns such jobs, is not in the bed: its name stands in the row."""
-    sandbox = panda.sandbox("jobO.1b2c.tar.gz", evaluate_sh=evaluate)
+    sandbox = panda.sandbox("jobO.1b2c.tar.gz", {"evaluate.sh": evaluate})
     words = f'-o output.json -j "" --inSampleFile input.json {sandbox} -p "sh%20evaluate.sh" '
     number = panda.bed.submit(PandaJob(f"{TRF}/runHPO-00-00-01", words, more={"jediTaskID": TASK}))
     owner = "UPDATE DOMA_PANDA.jobsActive4 SET lockedby = %s WHERE PandaID = %s"
