@@ -201,6 +201,14 @@ def test_a_server_without_tls_under_https_is_told_apart(reached: Reached) -> Non
     assert reached.server.seen == []
 
 
+@pytest.mark.filterwarnings("ignore:ssl.OP_NO")
+def test_old_tls_is_not_spoken(reached: Reached) -> None:
+    reached.server.old_tls = True
+    reached.server.use(reached.authority.issue().file)
+    assert "no TLS connection" in failure(reached.line())
+    assert reached.server.seen == []
+
+
 @pytest.mark.parametrize(
     ("ca", "environment", "says"),
     [

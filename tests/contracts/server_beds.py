@@ -102,11 +102,18 @@ class ServeBed(LocalBed):
 class FakeBed(LocalBed):
     """The same queue behind our own calls, over TLS on a real socket: what the adapters of https URLs are to do."""
 
+    host = "127.0.0.1"
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._authority = Authority(folder)
-        self.server = FakeServer(self.path, self.clock, self._authority.issue().file)
+        self.authority = Authority(folder)
+        self.server = FakeServer(self.path, self.clock, self.authority.issue().file, self.host)
+        self._trust = self.trusted()
         self._lines: list[HttpLine] = []
+
+    def trusted(self) -> Path:
+        """What the clients are told to trust."""
+        return self.authority.file
 
     def pilot(self) -> Server:
         return OwnServer(Calls(self._line("pilot"), "default"))
@@ -118,7 +125,7 @@ class FakeBed(LocalBed):
         token = self.path.parent / f"{name}.token"
         token.touch(mode=0o600)
         token.write_text(USER_TOKEN + name)
-        line = HttpLine(self.server.url, TokenFile(token), Gate(), str(self._authority.file))
+        line = HttpLine(self.server.url, TokenFile(token), Gate(), str(self._trust))
         self._lines.append(line)
         return line
 
@@ -129,7 +136,17 @@ class FakeBed(LocalBed):
         super().close()
 
 
-BEDS: dict[str, type[LocalBed]] = {"local": LocalBed, "serve": ServeBed, "fake": FakeBed}
+class FakeBed6(FakeBed):
+    """Over IPv6, trusted by a hashed directory."""
+
+    host = "::1"
+
+    def trusted(self) -> Path:
+        """As sites keep it."""
+        return self.authority.hashed_directory()
+
+
+BEDS: dict[str, type[LocalBed]] = {"local": LocalBed, "serve": ServeBed, "fake": FakeBed, "fake-ipv6": FakeBed6}
 
 
 def offer(pilot: str = "p1", cpus: int = 4, **more: object) -> Offer:

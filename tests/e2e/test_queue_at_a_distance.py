@@ -394,3 +394,20 @@ def test_a_killed_pilot_goes_on_where_it_was(far: Far) -> None:
     ended = far.run()
     assert ended.code == 0, ended.err
     assert far.accepted() == {"job": [(1, "succeeded")]}
+
+
+@pytest.mark.parametrize("verb", ["claim", "report", "renew", "changed"])
+def test_a_server_that_hangs_keeps_nobody_from_leaving(far: Far, verb: str) -> None:
+    far.add("job", "sleep", "0.5" if verb == "report" else "30")
+    if verb == "changed":
+        far.user("queue", "hold", "job")
+    far.settings(lease_seconds=6.0)
+    far.server.plan.add(Fault(hangs=True), verb, times=100)
+    with far.rig.begin(*far.pilot_words(), **far.environment()) as process:
+        until(lambda: verb in far.server.verbs())
+        time.sleep(1)
+        began = time.monotonic()
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode in (143, 75), err
+    assert time.monotonic() - began < 12

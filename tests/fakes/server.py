@@ -127,6 +127,7 @@ class FakeServer:
         self.date_ahead = 0.0  # seconds by which the server's own clock is ahead
         self.tokens: set[str] | None = None  # those that are accepted; None = whatever comes
         self.clients: Path | None = None  # the authority whose certificates clients are to show
+        self.old_tls = False
         self._pair = pair
         self._host = host
         self._port = 0
@@ -177,6 +178,9 @@ class FakeServer:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self._pair)
+        if self.old_tls:
+            context.set_ciphers("ALL:@SECLEVEL=0")
+            context.options |= ssl.OP_NO_TLSv1_2 | ssl.OP_NO_TLSv1_3
         if self.clients is not None:
             context.load_verify_locations(self.clients)
             context.verify_mode = ssl.CERT_REQUIRED
