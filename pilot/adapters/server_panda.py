@@ -95,7 +95,7 @@ class PandaServer:
         """As many jobs in one request as are wanted on one offer; a claim id means nothing to PanDA."""
         found: dict[str, Grant] = {}
         for offer in dict.fromkeys(each.offer for each in requests):
-            ids = [each.claim_id for each in requests if each.offer == offer]
+            ids = list(dict.fromkeys(each.claim_id for each in requests if each.offer == offer))
             for kind in asking.fitting(self._kinds, max(1, offer.cpus // len(ids))):
                 wanted = [each for each in ids if each not in found]
                 found |= dict(zip(wanted, self._acquired(offer, len(wanted), kind), strict=False)) if wanted else {}

@@ -127,6 +127,14 @@ def test_one_request_for_all_that_are_wanted(panda: Panda) -> None:
     assert [each.status for each in panda.rows.values()] == ["starting", "starting"]
 
 
+def test_one_claim_asked_twice_in_a_call_is_one_claim(panda: Panda) -> None:
+    panda.add(definition("echo"))
+    panda.add(definition("echo", PandaID=2))
+    grants = server(panda).claim(claims("a", "a"))
+    assert [each and each.job_id for each in grants] == ["1", "1"]
+    assert panda.rows[2].status == "activated"
+
+
 def test_each_offer_asks_for_itself(panda: Panda) -> None:
     panda.add(definition("echo"))
     small = replace(OFFER, cpus=1)
