@@ -14,6 +14,8 @@ from pilot.ports import Final, Passing, PortError, Registration
 
 RETRY_AT_HAND = 0.5  # seconds
 RETRY_AT_A_DISTANCE = 2.0  # seconds; a server that restarts is not to meet a thousand pilots within its first one
+# Where a queue at a distance names no cap for its pauses: on a busy one, whose every change wakes whom nothing fits.
+POLL_CAP_AT_A_DISTANCE = 10.0
 _UNASKED = Registration(lease_seconds=60.0, poll_seconds=1.0)
 
 
@@ -21,6 +23,8 @@ def rules_of(settings: Settings, told: Registration) -> Rules:
     """The rules of one pilot; a time floor of the site's own goes before the queue's."""
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
     floor = settings.timefloor or told.timefloor_seconds
+    far = is_remote(settings.queue)
+    cap = told.poll_cap_seconds or (POLL_CAP_AT_A_DISTANCE if far else 0.0)
     return Rules(
         prefix=secrets.token_hex(6),
         max_jobs=settings.max_jobs or None,
@@ -29,9 +33,9 @@ def rules_of(settings: Settings, told: Registration) -> Rules:
         floor=now + floor if floor else None,
         closing=settings.grace + LAST_REPORT,
         prefetch=settings.prefetch,
-        retry=RETRY_AT_A_DISTANCE if is_remote(settings.queue) else RETRY_AT_HAND,
+        retry=RETRY_AT_A_DISTANCE if far else RETRY_AT_HAND,
         poll=told.poll_seconds,
-        poll_cap=max(told.poll_seconds, told.poll_cap_seconds),
+        poll_cap=max(told.poll_seconds, cap),
     )
 
 
