@@ -119,7 +119,7 @@ def mark(db: Db, attempt: Attempt, state: str) -> None:
 def settle(db: Db, attempt: Attempt, following: Next, now: float) -> None:
     """The attempt is over: the job waits again, or is done; what it used is charged to its owner."""
     patience = following.patience
-    if attempt.state == LEASED:
+    if attempt.state == LEASED:  # one that ran out was charged then; what is heard of again is charged from its start
         charge(db, attempt.share, now)
     db.execute(
         "UPDATE job SET failures = ?, interruptions = ? WHERE job = ?",
