@@ -224,6 +224,22 @@ def test_every_alert_says_why_and_what_to_do() -> None:
         assert tried.count(f'alertname="{rule["alert"]}",') == 2, f"{rule['alert']} is never tried"
 
 
+def test_a_row_of_another_version_hides_nothing_else(tmp_path: Path) -> None:
+    with faced(tmp_path) as bed:
+        bed.add(job("one"), job("two"))
+        bed.claim(node("n1", 4), "first")
+        bed.claim(node("n2", 4), "second")
+        with bed.service.store.writing() as db:
+            db.execute("UPDATE offer SET body = '{\"new\": 1}' WHERE pilot = 'n1/1'")
+            db.execute("UPDATE job SET fault = '{' WHERE name = 'one'")
+            db.execute("UPDATE shape SET body = '[]'")
+        bed.settle()
+        board = bed.board()
+        assert [each["host"] for each in board["pilots"]] == ["n2"]
+        assert len(board["jobs"]) == 2
+        assert bed.get("/metrics").status_code == 200
+
+
 # --- many jobs ---
 
 

@@ -4,7 +4,6 @@ It reads through a connection of its own, never more rows than are shown, and co
 become cheap against the time that passed: a page over many jobs costs no pilot its turn.
 """
 
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +13,6 @@ from pilot import __version__
 from pilot.core.matching import Fit, Shape, fit
 from pilot.core.reporting import clean
 from pilot.model.capability import Offer
-from pilot.model.plain import from_plain
 from pilot.model.queue import QueueSettings
 from pilot.ports import Matcher
 from pilot.queue.explaining import iso
@@ -35,6 +33,7 @@ from pilot.queue.service.views import (
     old_fault_row,
     owner_counts,
     pilot_row,
+    read,
     sum_of,
 )
 from pilot.queue.settings import read_settings
@@ -142,20 +141,17 @@ class Board:
         self._tally.cost = self._tally.at - began
 
     def _shapes(self, db: tally.Db, queue: QueueSettings, now: float) -> tuple[ShapeRow, ...]:
-        offers = [
-            from_plain(Offer, json.loads(row["body"]))
-            for row in db.execute(tally.OFFERS)
-            if row["seen"] >= now - LIVE_SECONDS
-        ]
-        return tuple(self._shape(row, offers) for row in db.execute(tally.SHAPES, (queue.name,)))
+        live = (row for row in db.execute(tally.OFFERS) if row["seen"] >= now - LIVE_SECONDS)
+        offers = [each for row in live if (each := read(Offer, row)) is not None]
+        rows = db.execute(tally.SHAPES, (queue.name,)).fetchall()
+        return tuple(self._shape(row, shape, offers) for row in rows if (shape := read(Shape, row)) is not None)
 
-    def _shape(self, row: sqlite3.Row, offers: Sequence[Offer]) -> ShapeRow:
-        shape = from_plain(Shape, json.loads(row["body"]))
+    def _shape(self, row: sqlite3.Row, shape: Shape, offers: Sequence[Offer]) -> ShapeRow:
         answers = [fit(shape, each, self._matcher) for each in offers]
         refusals = [each for each in answers if not isinstance(each, Fit)]
         fits = len(answers) - len(refusals)
         if fits:
-            why = "waits for its turn: what fits is in use"
+            why = "waits for its turn"
         elif refusals:
             nearest = max(refusals, key=lambda each: each.depth)
             wanted, offered = (amount(nearest.attribute, each) for each in (nearest.wanted, nearest.offered))
@@ -169,7 +165,8 @@ class Board:
     def _pilots(self, db: tally.Db, now: float) -> tuple[PilotRow, ...]:
         running = {row["pilot"]: row["jobs"] for row in db.execute(tally.RUNNING, (self._name,))}
         rows = db.execute(tally.OFFERS).fetchall()
-        return tuple(pilot_row(row, running.get(row["pilot"], 0), now) for row in rows)
+        read_ones = ((row, offer) for row in rows if (offer := read(Offer, row)) is not None)
+        return tuple(pilot_row(row, offer, running.get(row["pilot"], 0), now) for row, offer in read_ones)
 
     def _faults_of_before(self, db: tally.Db) -> tuple[FaultRow, ...]:
         """The last faults that the file knows from before this service's time, read once."""

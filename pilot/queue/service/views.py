@@ -4,16 +4,19 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pilot.core.reporting import clean
 from pilot.model.capability import Offer
 from pilot.model.faults import Fault
 from pilot.model.job import Needs
-from pilot.model.plain import PlainError, from_plain
+from pilot.model.plain import from_plain
 from pilot.model.queue import QueueSettings
 from pilot.queue.explaining import iso
 from pilot.queue.service.history import Sample
 from pilot.queue.service.meter import FaultSeen
+
+T = TypeVar("T")
 
 LIVE_SECONDS = 180.0  # a pilot on an empty queue asks at least so often
 TEXT_CAP = 500
@@ -155,6 +158,14 @@ def amount(attribute: str, value: str) -> str:
     return f"{int(value) * unit / GIB:.3g} GiB" if unit and value.isdigit() else value
 
 
+def read(kind: type[T], row: sqlite3.Row) -> T | None:
+    """What a row's body holds; None where another version wrote it: the rest of the board is shown all the same."""
+    try:
+        return from_plain(kind, json.loads(row["body"]))
+    except (ValueError, RecursionError):
+        return None
+
+
 # --- rows as the page shows them ---
 
 
@@ -174,9 +185,8 @@ def owner_counts(groups: Sequence[sqlite3.Row], only: str) -> tuple[OwnerCounts,
     return tuple(sorted(each, key=lambda one: (-one.counts.waiting - one.counts.granted, one.owner)))
 
 
-def pilot_row(row: sqlite3.Row, jobs: int, now: float) -> PilotRow:
+def pilot_row(row: sqlite3.Row, offer: Offer, jobs: int, now: float) -> PilotRow:
     """One pilot."""
-    offer = from_plain(Offer, json.loads(row["body"]))
     return PilotRow(
         pilot=offer.pilot_id,
         host=offer.host,
@@ -236,6 +246,6 @@ def old_fault_row(row: sqlite3.Row) -> FaultRow:
     where = (iso(row["ended"]), row["job_id"], row["name"], row["owner"], row["attempt"], row["pilot"])
     try:
         fault = from_plain(Fault, json.loads(row["fault"]))
-    except PlainError:
+    except (ValueError, RecursionError):
         return FaultRow(*where, "", "", "a fault that this version cannot read", "")
     return FaultRow(*where, fault.party.value, fault.code.value, clean(fault.detail or fault.message)[:TEXT_CAP], "")
