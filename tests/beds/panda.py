@@ -149,7 +149,11 @@ class PandaBed:
 
     def kill(self, number: int) -> None:
         """As an operator ends a job."""
-        reply = self.panda("job/set_command", job_id=number, command="tobekilled")
+        self.command(number, "tobekilled")
+
+    def command(self, number: int, words: str) -> None:
+        """What the job's next heartbeat is to bring to its pilot."""
+        reply = self.panda("job/set_command", job_id=number, command=words)
         assert reply["success"], reply
 
     def clear(self) -> None:

@@ -7,6 +7,7 @@ from pilot.adapters.credentials_token import NoCredential
 from pilot.adapters.server_gate import Gate
 from pilot.adapters.server_http import HttpLine
 from pilot.adapters.server_panda import PandaServer
+from pilot.model.capability import Capabilities
 from pilot.model.queue import JobRow, JobState, Submission
 from pilot.ports import Server
 from pilot.wire.places import Endpoint
@@ -76,10 +77,10 @@ class PandaContractBed:
         """Whether a promise of that name is kept here."""
         return promise not in LOSSES
 
-    def pilot(self) -> Server:
+    def pilot(self, node: Capabilities | None = None) -> Server:
         endpoints = {RSE: Endpoint(self._bed.storage.as_uri(), self._bed.storage.as_uri())}
         site = Site("BED", "BED", SITE, "node", lease_seconds=LEASE, output=RSE, endpoints=endpoints, version="1.0")
-        made = PandaServer(HttpLine(self._bed.url, NoCredential(), Gate()), site)
+        made = PandaServer(HttpLine(self._bed.url, NoCredential(), Gate()), site, node=node)
         self._servers.append(made)
         return made
 

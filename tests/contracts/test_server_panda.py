@@ -1,9 +1,11 @@
 """The contract of queues on a real PanDA server: every promise that `LOSSES` does not name is kept there too."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from pilot.model.capability import Accelerator, Capabilities, LimitedBy, View
 from pilot.model.faults import Code
 from pilot.model.job import Verdict
 from pilot.ports import Beat, Unclaim
@@ -11,7 +13,7 @@ from tests.beds.panda import PandaBed, panda_bed
 from tests.contracts import test_server as contract
 from tests.contracts.panda_losses import LOSSES
 from tests.contracts.plain_panda import PandaContractBed
-from tests.contracts.server_beds import LEASE, ask, job
+from tests.contracts.server_beds import GIB, LEASE, ask, job, offer
 from tests.contracts.test_server import adopted, beat, claim_one, report
 
 pytestmark = pytest.mark.panda
@@ -84,3 +86,21 @@ def test_a_good_end_under_a_kill_is_taken_and_counts_as_cancelled(bed: PandaCont
     bed.user().cancel(["a"])
     assert list(pilot.report([report(grant)])) == [True]
     assert list(pilot.claim(ask("c2"))) == [None]
+
+
+# --- what monitors are told ---
+
+A100 = Accelerator("GPU-1", "nvidia", "NVIDIA A100-SXM4-40GB", 40960 << 20, "8.0")
+VIEW = View(64, 512 * GIB, 2000 * GIB, "x86_64", "x86_64-v3")
+NODE = Capabilities("node", VIEW, VIEW, LimitedBy("node", "node", "node"), cpu_model="AMD EPYC 7351 16-Core Processor")
+T4 = Accelerator("GPU-3", "nvidia", "Tesla T4", 15360 << 20, "7.5")
+
+
+def test_devices_are_rows_that_join_their_node(bed: PandaContractBed, panda: PandaBed) -> None:
+    devices = (A100, replace(A100, uuid="GPU-2"), T4, replace(T4, uuid="GPU-4", health="lost"))
+    bed.pilot(NODE).register(offer(devices=devices))
+    rows = panda.rows("mv_worker_node_gpu_summary")
+    counts = {(each["panda_queue"], each["model"]): each["gpus_per_host"] for each in rows}
+    assert counts == {("BED", A100.model): 2, ("BED", T4.model): 1}
+    (node,) = panda.rows("worker_node")
+    assert {each["host_name"] for each in panda.rows("worker_node_gpus")} == {node["host_name"]}

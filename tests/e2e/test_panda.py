@@ -1,28 +1,20 @@
 """The pilot as a process on a real PanDA server: its own adder has the last word on every job."""
 
-import contextlib
-import hashlib
-import io
 import json
-import subprocess
 import tarfile
 import time
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.beds.panda import PandaBed, panda_bed
-from tests.beds.panda_jobs import HARVESTER, RSE, SITE, File, PandaJob
-from tests.e2e.piloted import Ended, Rig, until
+from tests.beds.panda import TREE, PandaBed, panda_bed
+from tests.beds.panda_jobs import HARVESTER, SITE, File, PandaJob
+from tests.e2e.on_panda import TRF, OnPanda
+from tests.e2e.piloted import Rig, until
 
 pytestmark = pytest.mark.panda
 
-LEASE = "6s"  # so that a heartbeat goes out every two seconds
-TRF = "http://pandaserver.cern.ch:25080/trf/user"
 TALES = b"once upon a time\n"
 
 
@@ -31,66 +23,6 @@ def bed() -> Iterator[PandaBed]:
     with panda_bed() as made:
         yield made
         assert made.mistakes() == []
-
-
-@dataclass(frozen=True)
-class OnPanda:
-    """Pilots on the bed's server, over TLS and with a token, as a site runs them."""
-
-    rig: Rig
-    bed: PandaBed
-
-    def config(self, token: str = "", **more: object) -> Path:
-        secret = self.rig.root / "token"
-        secret.touch(mode=0o600)
-        secret.write_text(token or self.bed.issuer.token())
-        told: dict[str, object] = {
-            "queue": self.bed.https, "queue_name": "BED", "ca": str(self.bed.authority.file), "runtime": "bare",
-            "token_file": str(secret), "token_origin": "wlcg.pilot", "panda_lease": LEASE, "idle_exit": "1s",
-            "panda_storages": {RSE: self.bed.storage.as_uri()}, "grace": "2s", **more,
-        }  # fmt: skip
-        path = self.rig.root / "pilot.json"
-        path.write_text(json.dumps({key: each for key, each in told.items() if each is not None}))
-        return path
-
-    @property
-    def words(self) -> tuple[str | Path, ...]:
-        return ("--state", self.rig.root / "state" / "panda", "--format", "json")
-
-    def run(self, *flags: str | Path, env: dict[str, str] | None = None, **more: Any) -> Ended:
-        return self.rig.pilot("run", "--config", self.config(**more), *self.words, *flags, **(env or {}))
-
-    @contextlib.contextmanager
-    def running(self, *flags: str | Path, **more: Any) -> Iterator[subprocess.Popen[str]]:
-        with self.rig.begin("run", "--config", self.config(**more), *self.words, *flags) as process:
-            yield process
-
-    def finish(self, job: PandaJob, **more: Any) -> tuple[int, str]:
-        """One job on one pilot; its number, and what the adder makes of it."""
-        number = self.bed.submit(job)
-        ended = self.run("--max-jobs", "1", **more)
-        assert ended.code == 0, ended.err
-        assert self.bed.state(number) == "holding", f"{ended.out}\n{ended.err}\n{self.bed.errors()}"
-        return number, self.bed.run_adder(number)
-
-    def stored(self, scope: str, name: str) -> Path:
-        digest = hashlib.md5(f"{scope}:{name}".encode()).hexdigest()
-        return self.bed.storage / scope / digest[:2] / digest[2:4] / name
-
-    def put(self, scope: str, name: str, data: bytes) -> File:
-        place = self.stored(scope, name)
-        place.parent.mkdir(parents=True)
-        place.write_bytes(data)
-        return File(name, "input", len(data), f"ad:{zlib.adler32(data):08x}", scope=scope)
-
-    def sandbox(self, name: str, **files: str) -> str:
-        """A user's sandbox on the server; gives the words that name it."""
-        with tarfile.open(self.bed.home / "cache" / name, "w:gz") as archive:
-            for path, text in files.items():
-                member = tarfile.TarInfo(path.replace("_", "."))
-                member.size = len(text)
-                archive.addfile(member, io.BytesIO(text.encode()))
-        return f"--sourceURL {self.bed.https} -a {name}"
 
 
 @pytest.fixture
@@ -165,6 +97,32 @@ def test_a_kill_ends_a_running_payload_within_one_heartbeat(panda: OnPanda) -> N
         _, err = process.communicate(timeout=20)
         assert process.returncode == 0, err
     assert panda.bed.run_adder(number) == "cancelled"
+
+
+def test_a_soft_kill_leaves_the_job_to_others(panda: OnPanda) -> None:
+    number = panda.bed.submit(PandaJob("/bin/sleep", "600"))
+    with panda.running("--max-jobs", "1") as process:
+        until(lambda: panda.bed.state(number) == "running")
+        panda.bed.command(number, "softkill")
+        process.communicate(timeout=20)
+    assert panda.bed.run_adder(number) == "failed"
+    assert panda.bed.job(number)["piloterrorcode"] == 1379  # after which PanDA tries again
+
+
+def test_a_look_into_a_running_job_goes_to_the_monitor_and_no_shell_does(panda: OnPanda) -> None:
+    number = panda.bed.submit(PandaJob("/bin/sh", "-c 'echo half way; touch made.txt; exec sleep 600'"))
+    with panda.running("--max-jobs", "1") as process:
+        until(lambda: panda.bed.state(number) == "running")
+        panda.bed.command(number, "tail payload.stdout")
+        until(lambda: "half way" in panda.seen(number))
+        panda.bed.command(number, "ls")
+        until(lambda: "made.txt" in panda.seen(number))
+        panda.bed.command(number, f"touch {panda.rig.root}/by-the-operator; ls")
+        heard = panda.bed.asked("pilot/update_job")
+        until(lambda: panda.bed.asked("pilot/update_job") > heard + 1)  # it has gone out, and its beat has come back
+        panda.bed.kill(number)
+        process.communicate(timeout=20)
+    assert not (panda.rig.root / "by-the-operator").exists()
 
 
 # --- nodes, devices, workers ---
@@ -247,7 +205,7 @@ def test_a_queue_under_test_gives_its_tests(panda: OnPanda) -> None:
 
 
 def test_a_task_of_prun_is_finished(panda: OnPanda) -> None:
-    sandbox = panda.sandbox("sources.7b9c.tar.gz", train_sh='cat "$@" >model.pt\n')
+    sandbox = panda.sandbox("sources.7b9c.tar.gz", {"train.sh": 'cat "$@" >model.pt\n'})
     data = panda.put("bed", "data._000001.npz", TALES)
     out = {"model.pt": "user.ada.8017._000007.model.pt"}
     arguments = f'-o "{out}" -i "[\'{data.lfn}\']" -p "sh%20train.sh%20%25IN" --inMap "{{\'IN\': [\'{data.lfn}\']}}"'
@@ -260,7 +218,7 @@ def test_a_task_of_prun_is_finished(panda: OnPanda) -> None:
 
 
 def test_a_task_of_prun_with_a_container_is_finished(panda: OnPanda) -> None:
-    sandbox = panda.sandbox("sources.11.tar.gz", fill_sh='cat "$@" >hist.root\n')
+    sandbox = panda.sandbox("sources.11.tar.gz", {"fill.sh": 'cat "$@" >hist.root\n'})
     data = panda.put("bed", "a.root", TALES)
     out = {"hist.root": "user.ada.9.hist.root"}
     arguments = (
@@ -272,3 +230,38 @@ def test_a_task_of_prun_with_a_container_is_finished(panda: OnPanda) -> None:
     number, state = panda.finish(job)
     assert state == "finished", panda.bed.job(number)["piloterrordiag"]
     assert panda.stored("bed", "user.ada.9.hist.root").read_bytes() == TALES
+
+
+RECORDED = TREE / "tests/adapters/recorded/panda"
+TRAIN = """import pathlib, sys
+assert pathlib.Path("input.txt").read_text().strip() == sys.argv[2], sys.argv
+assert sys.argv[4] == "calib.v7.json"
+pathlib.Path("out").mkdir()
+pathlib.Path("out/model.pt").write_bytes(b"".join(pathlib.Path(each).read_bytes() for each in sys.argv[2].split(",")))
+pathlib.Path("logs1.txt").write_text("trained")
+"""
+SANDBOXES = {"rungen": {"src/train.py": TRAIN}, "runcontainer": {"fill.sh": 'cat "$@" >hist.root\n'}}
+
+
+@pytest.mark.apptainer
+@pytest.mark.parametrize("name", SANDBOXES)
+def test_a_recorded_definition_is_finished_in_apptainer(panda: OnPanda, name: str) -> None:
+    told = json.loads((RECORDED / f"{name}.json").read_text())
+    sandbox = told["jobPars"].partition(" -a ")[2].split()[0]
+    panda.sandbox(sandbox, SANDBOXES[name])
+    # The same in all but this machine's names: where the sandbox lies, which image is there, what the slot has.
+    for theirs, ours in (
+        ("https://panda.example.org:25443", panda.bed.https), ("python%20", "python3%20"),
+        ("atlas/analysisbase:21.2.39", "test-tiny"),
+    ):  # fmt: skip
+        told["jobPars"] = told["jobPars"].replace(theirs, ours)
+    scopes = told["scopeIn"].split(",")
+    inputs = [panda.put(scope, lfn, TALES) for scope, lfn in zip(scopes, told["inFiles"].split(","), strict=True)]
+    names = [each for each in told["outFiles"].split(",") if each != told["logFile"]]
+    outputs = [File(each, "output", scope="user.ada") for each in names]
+    more = {"container_name": "test-tiny"} if told.get("container_name") else {}
+    job = PandaJob(told["transformation"], told["jobPars"], files=[*inputs, *outputs], more=more)
+    number, state = panda.finish(job, runtime="apptainer")
+    assert state == "finished", panda.bed.job(number)["piloterrordiag"]
+    made = panda.stored("user.ada", names[0]).read_bytes()
+    assert made in (TALES, 2 * TALES)

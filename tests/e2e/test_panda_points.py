@@ -7,8 +7,8 @@ import pytest
 
 from tests.beds.panda import PandaBed, panda_bed
 from tests.beds.panda_jobs import PandaJob
+from tests.e2e.on_panda import TRF, OnPanda
 from tests.e2e.piloted import Rig
-from tests.e2e.test_panda import TRF, OnPanda
 
 pytestmark = pytest.mark.panda
 
