@@ -86,4 +86,6 @@ def refusal(reply: Reply, where: str) -> PortError:
     message = "".join(each if each.isprintable() else " " for each in cleaned(reply.message))[:500].strip()
     if found is None:
         return Final(Code.SERVER_REFUSED, f"{where}: refused: {message or 'no reason given'}")
+    if found.code in (Code.CREDENTIAL_EXPIRED, Code.CREDENTIAL_REFUSED):
+        return _KINDS[found.kind](found.code, f"{where}: {message or 'the credential is refused'}")
     return _KINDS[found.kind](found.code, message or where)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pilot.adapters import host_checks
 from pilot.assemble.pilot import HELPER, cache_of, images_of, offer_of, probe_node, search_of, servers_of
-from pilot.assemble.server import credential_check
+from pilot.assemble.server import is_remote
+from pilot.assemble.server_checks import answers, credential_check
 from pilot.config.settings import Settings
 from pilot.core.matching import node_ad
 from pilot.model.capability import Capabilities, RuntimeFinding
@@ -91,6 +92,8 @@ def _queue(settings: Settings) -> Check:
     if not settings.queue:
         return Check("queue", Status.SKIP, "", "none named", "name one with --queue or PILOT_QUEUE")
     try:
+        if is_remote(settings.queue):
+            return Check("queue", Status.OK, "", answers(settings))
         for each in servers_of(settings):
             each.close()
     except PortError as error:

@@ -1,8 +1,6 @@
 """The composition root of queues at a distance: who we are to a server, and which of the two kinds it is."""
 
-import math
 import os
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +9,8 @@ from urllib.parse import urlsplit
 from pilot.assemble.served_log import ServedLog
 from pilot.config.settings import Settings, load_settings
 from pilot.model.capability import Capabilities
-from pilot.model.check import Check, Status
 from pilot.model.faults import Code
-from pilot.ports import Credentials, Final, PortError, Server, Storage
+from pilot.ports import Credentials, Final, Server, Storage
 
 if TYPE_CHECKING:
     from pilot.adapters.server_http import HttpLine
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
 
 PULSE_ANSWER_SECONDS = 15.0  # for a heartbeat: of three in a lease of 60 s, two may be lost
 USUAL_PROXY = Path(f"/tmp/x509up_u{os.getuid()}")  # noqa: S108  where every grid tool puts it; its owner is checked
-SOON_SECONDS = 3600.0  # a credential that ends within an hour is worth a word
 
 
 def is_remote(url: str) -> bool:
@@ -75,28 +71,6 @@ def queue_of(settings: Settings) -> "OwnQueue":
         advice = "hand jobs to it with PanDA's own client; these commands are for `pilot queue serve` and sqlite:PATH"
         raise Final(Code.SERVER_REFUSED, f"queue {settings.queue}: is a plain PanDA server: {advice}")
     return OwnQueue(Calls(line, settings.queue_name))
-
-
-def credential_check(settings: Settings, now: float) -> Check:
-    """Who we are to the server: whether it can be read, and how long it holds by this machine's clock."""
-    if not is_remote(settings.queue):
-        return Check("credential", Status.SKIP, "", "the queue is a file")
-    try:
-        found = credentials_of(settings, os.environ)
-        ends, shows = found.ends(), found.certificate() or "; ".join(found.headers())
-    except PortError as error:
-        return Check("credential", Status.FAIL, error.fault.code, error.fault.detail, error.fault.remedy)
-    if not shows:
-        remedy = "name a token with --token-file, or a proxy with PILOT_PROXY_FILE; or `pilot login`"
-        return Check("credential", Status.WARN, "", "none: the server will not know who asks", remedy)
-    kind = f"X.509 proxy {found.certificate()}" if found.certificate() else "token"
-    if math.isinf(ends):
-        return Check("credential", Status.OK, "", f"{kind}: does not say how long it holds")
-    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))
-    if ends <= now:
-        return Check("credential", Status.FAIL, Code.CREDENTIAL_EXPIRED, f"{kind}: expired {until}", "renew it")
-    status = Status.WARN if ends - now < SOON_SECONDS else Status.OK
-    return Check("credential", status, "", f"{kind}: holds until {until}", "renew it soon")
 
 
 def credentials_of(settings: Settings, environment: Mapping[str, str]) -> Credentials:

@@ -264,7 +264,13 @@ def test_doctor_and_config_know_servers(far: Far) -> None:
     ended = far.user("doctor", "--format", "json")
     lines = {each["check"]: each for each in ended.json()}
     assert lines["queue"]["status"] == "ok"
-    assert lines["credential"]["status"] == "ok"
+    assert lines["queue"]["detail"] == f"{far.server.url} answers, and takes this credential for a pilot's"
+    assert (lines["credential"]["status"], str(far.user_token) in lines["credential"]["detail"]) == ("ok", True)
+    far.server.tokens = set()
+    far.server.plan.add(said_alive(far), "is_alive")
+    lines = {each["check"]: each for each in far.user("doctor", "--format", "json").json()}
+    assert (lines["queue"]["status"], lines["queue"]["code"]) == ("fail", "credential.refused")
+    far.server.tokens = None
     far.server.stop()
     lines = {each["check"]: each for each in far.user("doctor", "--format", "json").json()}
     assert (lines["queue"]["status"], lines["queue"]["code"]) == ("fail", "server.unreachable")
@@ -273,6 +279,10 @@ def test_doctor_and_config_know_servers(far: Far) -> None:
     assert far.rig.pilot("config", "check", config).code == 0
     bad = far.kept("bad.yaml", "queue: https://user:word@host\n")
     assert "bad.yaml:1:8" in far.rig.pilot("config", "check", bad).out
+
+
+def said_alive(far: Far) -> Fault:
+    return odd(far.server.queue.alive()[1])
 
 
 # --- while it runs ---

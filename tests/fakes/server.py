@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -340,10 +341,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _bomb(self, size: int) -> None:
-        packer = zlib.compressobj(9, wbits=31)
-        zeros = b"0" * (1 << 20)
-        packed = b"".join(packer.compress(zeros) for _ in range(size >> 20)) + packer.flush()
-        self.wfile.write(self._whole(200, (("Content-Encoding", "gzip"),), packed))
+        self.wfile.write(self._whole(200, (("Content-Encoding", "gzip"),), _packed_zeros(size >> 20)))
+
+
+@cache
+def _packed_zeros(megabytes: int) -> bytes:
+    packer = zlib.compressobj(6, wbits=31)
+    zeros = b"0" * (1 << 20)
+    return b"".join(packer.compress(zeros) for _ in range(megabytes)) + packer.flush()
 
 
 def _peer(connection: socket.socket) -> str:
