@@ -6,7 +6,7 @@ nothing else. What is remembered is used inside the transaction in which it was 
 
 import sqlite3
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pilot.core.turns import overdue
@@ -17,13 +17,14 @@ Head = tuple[int, int, int]  # place, job, shape: the smallest is next
 
 OVERDUE_KEPT_SECONDS = 1.0  # lanes that are overdue are looked for once in that time; ten minutes are not so exact
 
-CHANGED = f"""
+WAITING = f"""
 SELECT lane.shape, lane.since, lane.stamp, shape.owner, shape.weight, job.job, job.place
 FROM lane JOIN shape ON shape.shape = lane.shape LEFT JOIN job ON job.job = (
     SELECT head.job FROM job AS head INDEXED BY claimable WHERE head.{CLAIMABLE.replace("?", "lane.queue")}
     AND head.shape = lane.shape ORDER BY head.place, head.job LIMIT 1)
-WHERE lane.queue = ? AND lane.stamp > ?
+WHERE lane.queue = ? AND lane.waiting > 0
 """  # noqa: S608 - made of constants
+CHANGED = WAITING.replace("FROM lane", "FROM lane INDEXED BY lane_stamp", 1).replace("waiting > 0", "stamp > ?")
 SERVED = "UPDATE lane SET since = ? WHERE queue = ? AND shape = ?"
 NEWEST = "SELECT max(stamp) FROM lane"
 
@@ -61,14 +62,22 @@ class Lanes:
     def refresh(self, db: Db) -> list[int]:
         """Reads the lanes that have changed; gives the shapes of those in which a job waits."""
         found = []
-        for row in db.execute(CHANGED, (self.queue, self._stamp)):
-            self._stamp = max(self._stamp, row["stamp"])
+        for row in self._read(db):
             self._drop(row["shape"])
             if row["job"] is not None:
                 head = (row["place"], row["job"], row["shape"])
                 self._put(Lane(row["shape"], row["owner"], row["weight"], row["since"], head))
                 found.append(row["shape"])
         return found
+
+    def _read(self, db: Db) -> Sequence[sqlite3.Row]:
+        """All lanes in which a job waits, the first time; then those that changed, whatever became of them."""
+        if self._stamp < 0:
+            self._stamp = db.execute(NEWEST).fetchone()[0] or 0
+            return db.execute(WAITING, (self.queue,)).fetchall()
+        rows = db.execute(CHANGED, (self.queue, self._stamp)).fetchall()
+        self._stamp = max((row["stamp"] for row in rows), default=self._stamp)
+        return rows
 
     def served(self, db: Db, shape: int, now: float) -> None:
         """The lane's next job was given out: on to the one after it."""

@@ -259,7 +259,8 @@ def test_many_shapes_cost_one_look_each(bed: LocalBed, tmp_path: Path) -> None:
         from pilot.queue import fate, lanes, shapes, users
 
         for text, given in (
-            (lanes.CHANGED, ("default", -1)),
+            (lanes.CHANGED, ("default", 1)),
+            (lanes.WAITING, ("default",)),
             (shapes.HEAD, ("default", 1)),
             (users.IN_STATE[JobState.GRANTED], ("default", "", "")),
             (users.IN_STATE[JobState.HELD], ("default", "", "")),
@@ -268,6 +269,7 @@ def test_many_shapes_cost_one_look_each(bed: LocalBed, tmp_path: Path) -> None:
         ):
             plan = [str(row["detail"]) for row in db.execute(f"EXPLAIN QUERY PLAN {text}", given)]
             assert not [each for each in plan if each.startswith("SCAN job") and "INDEX" not in each], plan
+            assert text != lanes.CHANGED or any("SEARCH lane USING" in each and "lane_stamp" in each for each in plan)
 
 
 @pytest.mark.parametrize(
