@@ -395,15 +395,22 @@ def test_a_token_that_is_renewed_while_the_pilot_runs_is_taken_up(far: Far) -> N
     assert files_with(far.rig.root, CANARY) == [far.token]
 
 
-def test_a_killed_pilot_goes_on_where_it_was(far: Far) -> None:
-    """Its reply to the claim was lost with it; the next pilot of the state asks with the same claim id."""
-    far.add("job", "sleep", "1")
-    with far.rig.begin(*far.pilot_words(), **far.environment(PILOT_FAILPOINT="server.call.after:kill@3")) as process:
+KILLS = [
+    *(f"server.call.{side}:kill@{number}" for number in (3, 4, 5) for side in ("before", "after")),
+    *(f"order.{kind}.{side}:kill" for kind in ("claim", "report") for side in ("before", "after")),
+]
+
+
+@pytest.mark.parametrize("point", KILLS)
+def test_a_killed_pilot_goes_on_where_it_was(far: Far, point: str) -> None:
+    """Whatever answer was lost with it; the next pilot of the state says the same again."""
+    far.add("job", "true")
+    with far.rig.begin(*far.pilot_words(), **far.environment(PILOT_FAILPOINT=point)) as process:
         assert process.wait(30) == -9
-    assert far.states() == ["granted"]
     ended = far.run()
     assert ended.code == 0, ended.err
     assert far.accepted() == {"job": [(1, "succeeded")]}
+    assert ended.objects()[-1]["pilot"]["unsent"] == 0
 
 
 @pytest.mark.parametrize("verb", ["claim", "report", "renew", "changed"])
