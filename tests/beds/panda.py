@@ -38,6 +38,7 @@ class PandaBed:
         self._made = made
         self.home = home
         self._ends = contextlib.ExitStack()
+        self._tls = contextlib.ExitStack()
         self.storage = home / "storage"
 
     # --- begin and end ---
@@ -69,10 +70,24 @@ class PandaBed:
     @cached_property
     def https(self) -> str:
         """A second listener on the same database, with TLS and client certificates; starts at first use."""
-        listener, port = _listener()
+        self._ends.callback(self._tls.close)
+        return f"https://127.0.0.1:{self._serve_tls()}"
+
+    def _serve_tls(self, port: int = 0) -> int:
+        listener, found = _listener(port)
         tls = {"BED_TLS": str(self.authority.issue().file), "BED_CA": str(self.authority.file)}
-        self._ends.enter_context(self._front(listener, tls))
-        return f"https://127.0.0.1:{port}"
+        self._tls.enter_context(self._front(listener, tls))
+        return found
+
+    @contextlib.contextmanager
+    def outage(self) -> Iterator[None]:
+        """Nobody answers at the TLS address for that long."""
+        port = int(self.https.rpartition(":")[2])
+        self._tls.close()
+        try:
+            yield
+        finally:
+            self._serve_tls(port)
 
     def robot(self) -> Pair:
         """A certificate whose name says that a pilot may use it."""
@@ -228,8 +243,8 @@ def made_by_script() -> Path:
     return Path(said.stdout.strip())
 
 
-def _listener() -> tuple[socket.socket, int]:
-    made = socket.create_server(("127.0.0.1", 0), backlog=256)
+def _listener(port: int = 0) -> tuple[socket.socket, int]:
+    made = socket.create_server(("127.0.0.1", port), backlog=256)
     return made, int(made.getsockname()[1])
 
 

@@ -125,6 +125,21 @@ def test_a_look_into_a_running_job_goes_to_the_monitor_and_no_shell_does(panda: 
     assert not (panda.rig.root / "by-the-operator").exists()
 
 
+def test_an_outage_while_a_job_ends_costs_nothing(panda: OnPanda) -> None:
+    begun, go = panda.rig.root / "begun", panda.rig.root / "go"
+    script = f"touch {begun}; until [ -e {go} ]; do sleep 0.1; done; echo here >late.txt"
+    number = panda.bed.submit(PandaJob("/bin/sh", f"-c '{script}'", files=[File("late.txt", "output")]))
+    with panda.running("--max-jobs", "1", panda_lease="60s") as process:
+        until(begun.exists)
+        with panda.bed.outage():
+            go.touch()
+            until(panda.stored("bed", "late.txt").exists)
+            time.sleep(1.0)  # the first report has met nobody
+        _, err = process.communicate(timeout=40)
+        assert process.returncode == 0, err
+    assert panda.bed.run_adder(number) == "finished"
+
+
 # --- nodes, devices, workers ---
 
 
