@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from itertools import count
 from typing import TypeVar, cast
 
 from starlette.requests import Request
@@ -24,6 +25,7 @@ from pilot.queue.service.state import OPEN_USER, Service
 from pilot.wire.calls import FINAL, PASSING, UNKNOWN, Refusal
 
 T = TypeVar("T")
+_LIFE, _NUMBERS = secrets.token_hex(3), count(1)  # request ids: chance for each would cost a system call
 log = logging.getLogger("pilot.serve")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -48,7 +50,7 @@ def endpoint(service: Service, call: Call) -> Endpoint:
     async def answer(request: Request) -> Response:
         begun = time.perf_counter()
         asked = request.headers.get("x-request-id", "")
-        caller = Caller("", None, asked if REQUEST_ID.fullmatch(asked) else secrets.token_hex(6))
+        caller = Caller("", None, asked if REQUEST_ID.fullmatch(asked) else f"{_LIFE}-{next(_NUMBERS)}")
         why = ""
         try:
             caller = await _caller(service, call, request, caller.request)

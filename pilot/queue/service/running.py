@@ -4,6 +4,7 @@ import logging
 import resource
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,9 @@ log = logging.getLogger("pilot.serve")
 
 KEEP_ALIVE_SECONDS = 90  # longer than the pause between a pilot's heartbeats: its connection is used again
 DRAIN_SECONDS = 5
+TURN_SECONDS = (
+    0.0005  # Python gives a busy thread 5 ms before another one has its turn: a quarter of the time of a request
+)
 ENDS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -104,7 +108,8 @@ class Running(uvicorn.Server):
 
 
 def make_room() -> None:
-    """As many open connections as this process may have."""
+    """As many open connections as this process may have; and the database thread lets the event loop in soon."""
+    sys.setswitchinterval(TURN_SECONDS)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
