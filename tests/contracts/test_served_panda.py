@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pilot.adapters.server_panda import PandaServer
 from pilot.model.files import FileRecord, Input, Output
@@ -244,6 +246,33 @@ def test_a_call_that_we_do_not_have_is_told_as_panda_tells_it(panda: Panda) -> N
 def test_our_own_jobs_beside_it_are_left_alone(panda: Panda) -> None:
     panda.user.add([job("ours"), said("theirs")])
     assert [each["jobName"] for each in panda.acquire(n_jobs=2)] == ["theirs"]
+
+
+VALUES = (
+    st.none() | st.booleans() | st.integers(-(1 << 70), 1 << 70) | st.floats(allow_nan=False) | st.text(max_size=30)
+    | st.lists(st.integers() | st.text(max_size=5), max_size=3)
+    | st.dictionaries(st.sampled_from(["gpus", "x"]), st.lists(st.dictionaries(st.sampled_from(
+        ["count", "vram", "vendor", "model", "framework_version"]), st.integers() | st.text(max_size=5)), max_size=2))
+)  # fmt: skip
+NAMES = ["job_id", "job_status", "attempt_nr", "site_name", "max_rss", "job_output_report", "start_time", "memory",
+         "target_architecture", "n_jobs", "remaining_time", "cpu_consumption_time", "pilot_error_code", "job_list",
+         "worker_id", "stdout"]  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    verb=st.sampled_from(["acquire_jobs", "update_job", "update_jobs_bulk", "update_worker_node_gpu"]),
+    found=st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=5),
+    right=st.booleans(),
+)
+def test_whatever_is_sent_is_answered(panda: Panda, verb: str, found: dict[str, object], right: bool) -> None:
+    """Half of it names what is required, so that it gets further."""
+    usual = {"site_name": "default"} if verb == "acquire_jobs" else {"job_id": 1, "job_status": "finished"}
+    if right and not list(panda.user.find()):
+        panda.user.add([said()])
+    reply = panda.raw.post(PILOT + verb, {**found, **(usual if right and verb != "update_jobs_bulk" else {})})
+    assert reply.status_code in (200, 422), reply.text
+    assert reply.status_code == 422 or set(reply.json()) == {"success", "message", "data"}
 
 
 # --- a client of PanDA's: our own adapter for plain PanDA servers ---
