@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import shutil
 import stat
 import tarfile
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from pilot.failpoints import effect
 
-ARCHIVE = "logs.tgz"  # in the sandbox, beside what else is ours
+ARCHIVE, STORY = "logs.tgz", "pilot.log"  # in the sandbox, beside what else is ours
 
 
 def archive_of(logs: Path, names: Sequence[str], place: Path) -> Path:
@@ -19,6 +20,17 @@ def archive_of(logs: Path, names: Sequence[str], place: Path) -> Path:
         part = made.with_suffix(".part")
         _write(logs, names, part)
         with effect("staging.log-archive"):
+            os.replace(part, made)
+    return made
+
+
+def story_of(log: Path, place: Path) -> Path:
+    """The pilot's part of the log as it was when it was first to be stored: the log itself goes on."""
+    made = place / STORY
+    if log.exists() and not made.exists():
+        part = made.with_suffix(".part")
+        shutil.copyfile(log, part)
+        with effect("staging.story"):
             os.replace(part, made)
     return made
 

@@ -19,7 +19,7 @@ from pilot.shell.carried import archive
 from pilot.shell.contract import newest_generation
 from pilot.shell.crew import Task
 from pilot.shell.doors import Doors, House, destination, granted, has_place, sandbox_of, storage_for
-from pilot.shell.logbook import archive_of
+from pilot.shell.logbook import archive_of, story_of
 from pilot.shell.spares import Spares
 from pilot.shell.watch import tree_bytes
 
@@ -157,8 +157,9 @@ class Staging:
         """The logs that hold anything, stored where the outputs go; without a destination they stay in the report."""
         if not granted(job).destination:
             return ()
-        paths = [(name, sandbox.logs / name) for name in (*_MORE_LOGS, *_LOGS)]
-        full = [(name, path) for name, path in paths if path.exists() and path.stat().st_size]
+        paths = {name: sandbox.logs / name for name in (*_MORE_LOGS, *_LOGS)}
+        paths["pilot"] = story_of(paths["pilot"], sandbox.pilot)
+        full = [(name, path) for name, path in paths.items() if path.exists() and path.stat().st_size]
         stored = [self._log(job, name, path, abandon) for name, path in full]
         return tuple(each for each in stored if each.name in _LOGS)
 
