@@ -28,8 +28,8 @@ from pilot.queue.users import LocalQueue
 
 SHAPES, OWNERS, PILOTS = 1000, 10, 1000
 BATCH = 20
-BATCHES = 250
-WARM = 50  # the first batches read shapes and offers
+BATCHES = 100  # and as many to warm up and by others, so that 10,000 jobs are enough
+WARM = 40  # the first batches read shapes and offers
 GIB = 1 << 30
 SIZES = {"10 k": 10_000, "100 k": 100_000, "1 M": 1_000_000}
 FULL = {**SIZES, "10 M": 10_000_000}
@@ -49,7 +49,7 @@ def measure(options: argparse.Namespace) -> Found:
             progress(f"{label} jobs in {SHAPES:,} shapes")
             path = Path(name) / f"{size}.db"
             _take(found, _child("fill", path, size), f"filling, {label}")
-            for role in ("claim", "cycle"):
+            for role in ("claim", "cycle", "beside"):
                 _take(found, _child(role, path, size), f"{role}, {label}")
             path.unlink()
     _judge(found, list(sizes))
@@ -159,12 +159,21 @@ def cycle(path: Path, _: int) -> Rows:
     return _batches(path, lambda server, grants: server.report([_report(each) for each in grants]))
 
 
+def beside(path: Path, _: int) -> Rows:
+    """Batches of claims, while somebody else hands in a job between any two of them."""
+    other = open_store(path)
+    user = LocalQueue(other, ClassAdMatcher(), "owner1")
+    with closing(other):
+        return _batches(path, lambda server, grants: user.add([Submission(template(1))]))
+
+
 def _batches(path: Path, after: Callable[[LocalServer, list[Grant]], object]) -> Rows:
-    server, crowd = LocalServer(open_store(path), ClassAdMatcher()), offers()
+    crowd, born = offers(), time.perf_counter()
+    server = LocalServer(open_store(path), ClassAdMatcher())
     prefix, chance = os.urandom(6).hex(), random.Random(2)
     times: list[float] = []
     worked: list[float] = []
-    granted, whole = 0, 0.0
+    granted, whole, first = 0, 0.0, 0.0
     for number in range(-WARM, BATCHES):
         offer = crowd[chance.randrange(PILOTS)]
         requests = [ClaimRequest(f"{prefix}-{number}-{each}", offer) for each in range(BATCH)]
@@ -172,6 +181,7 @@ def _batches(path: Path, after: Callable[[LocalServer, list[Grant]], object]) ->
         grants = [each for each in server.claim(requests) if each is not None]
         spent, busy = time.perf_counter() - began, time.process_time() - cpu
         after(server, grants)
+        first = first or (time.perf_counter() - born) * 1000
         if number >= 0:
             times.append(spent * 1000)
             worked.append(busy * 1000)
@@ -182,6 +192,7 @@ def _batches(path: Path, after: Callable[[LocalServer, list[Grant]], object]) ->
         "a claim of 20": (times, "ms"),
         "a claim of 20, CPU": (worked, "ms"),
         "a claim of 20, 99 of 100": ([sorted(times)[int(len(times) * 0.99)]], "ms"),
+        "from a start to the first batch": ([first], "ms"),
         "claims in a row": ([granted / whole], "1/s"),
         "granted of asked": ([granted / BATCH / BATCHES], ""),
         "memory": ([peak()], "MB"),
@@ -198,5 +209,5 @@ def peak() -> float:
 
 
 if __name__ == "__main__":
-    WORK = {"fill": fill, "sweep": sweep, "claim": claim, "cycle": cycle}
+    WORK = {"fill": fill, "sweep": sweep, "claim": claim, "cycle": cycle, "beside": beside}
     print(json.dumps(WORK[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))))
