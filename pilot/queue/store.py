@@ -137,15 +137,15 @@ def _prepare(db: sqlite3.Connection, path: Path, mountinfo: str) -> str:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if identity != schema.APPLICATION_ID:
         raise Final(Code.SERVER_REFUSED, f"{path}: not a queue; name another file")
-    if version == upgrade.FROM:
-        upgrade.upgrade(db)
-    elif version != schema.VERSION:
+    if version not in (upgrade.FROM, schema.VERSION):
         advice = "use the pilot that made it, or a new queue"
         raise Final(Code.SERVER_REFUSED, f"{path}: schema version {version}, not {schema.VERSION}; {advice}")
     journal = db.execute("PRAGMA journal_mode").fetchone()[0]
     warning = _place(path, journal, mountinfo)
     # EXTRA also syncs the directory after the rollback journal is gone, without which a commit may be undone.
     db.execute(f"PRAGMA synchronous = {'FULL' if journal == 'wal' else 'EXTRA'}")
+    if version == upgrade.FROM:
+        upgrade.upgrade(db)
     db.execute("PRAGMA foreign_keys = ON")
     db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")

@@ -58,3 +58,12 @@ def _tables(path: Path) -> dict[str, str]:
     with closing(sqlite3.connect(path)) as db:
         rows = db.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
         return {name: " ".join(sql.replace('"', "").split()) for name, sql in rows}
+
+
+def test_a_file_in_an_unsafe_place_is_refused_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    write_version_1(path)
+    with pytest.raises(Final, match="write-ahead log is not safe"):
+        open_store(path, mountinfo="22 1 0:40 / / rw - nfs4 server:/ rw")
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone()[0] == 1
