@@ -143,6 +143,13 @@ def test_priorities_come_first_then_the_order_of_arrival(bed: LocalBed) -> None:
     assert names == ["f", "b", "d", "a", "c", "e"]
 
 
+def test_owners_take_turns_whatever_their_priorities(bed: LocalBed) -> None:
+    bed.user("guest").add([job(f"g{each}", priority=9) for each in range(3)])
+    bed.user().add([job(f"o{each}") for each in range(3)])
+    grants = bed.pilot().claim(ask(*"123456"))
+    assert [each and each.spec.name for each in grants] == ["g0", "o0", "g1", "o1", "g2", "o2"]
+
+
 def test_what_does_not_fit_is_passed_over(bed: LocalBed) -> None:
     bed.user().add([job("big", needs=needs(64)), job("gpu", needs=needs(1, gpus=1)), job("small")])
     assert [each and each.spec.name for each in bed.pilot().claim(ask("1", "2"))] == ["small", None]
