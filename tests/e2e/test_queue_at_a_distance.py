@@ -420,7 +420,7 @@ def test_a_server_that_hangs_keeps_nobody_from_leaving(far: Far, verb: str) -> N
         far.user("queue", "hold", "job")
     far.settings(lease_seconds=6.0)
     far.server.plan.add(Fault(hangs=True), verb, times=100)
-    with far.rig.begin(*far.pilot_words(), **far.environment()) as process:
+    with far.rig.begin(*far.pilot_words(), "--idle-exit", "60s", **far.environment()) as process:
         until(lambda: verb in far.server.verbs())
         time.sleep(1)
         began = time.monotonic()
