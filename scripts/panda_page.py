@@ -60,7 +60,7 @@ HEAD = """# A plain PanDA server as the queue
 `--queue https://HOST:25443 --queue-name PANDA_QUEUE`. The pilot asks `is_alive` first; a server that does not say there
 that it has calls of ours is never sent one. What follows is what becomes of ours on such a server, and what is lost.
 How to set it up: the `panda_*` keys in [configuration.md](configuration.md); why the calls are not the same for both
-kinds of queue: [decision 7](../decisions/0007-own-calls-beside-pandas.md).
+kinds of queue: [decision 10](../decisions/0010-own-calls-beside-pandas.md).
 """
 
 LISTS = """## Files
