@@ -24,7 +24,7 @@ ELSEWHERE = {  # every point that the menu of drills does not pass, with its rea
     "staging.bring-up": "only in a tree too deep for a path, and within it: tests/unit/shell/test_staging.py",
     "login.keep": "`pilot login`, and renewals of its token: the file is there whole or not at all",
     "serve.key": "`pilot queue serve --setup` and `token`, not the pilot's: a key is there whole or not at all",
-    "server.call": "only on a queue at a distance: tests/adapters/test_server_faults.py loses replies, tests/e2e kills",
+    "server.call": "only on a queue at a distance: killed there by tests/e2e/test_queue_at_a_distance.py",
     "part.displace": "an input is unlinked before it is fetched again: only another writer's file is displaced",
 }  # fmt: skip
 
