@@ -58,7 +58,9 @@ def refused(answer: Answer, where: str, said: str) -> PortError:
     if status in DENIED and _EXPIRED.search(said):
         return Passing(Code.CREDENTIAL_EXPIRED, f"{words}; renew the credential")
     if status in DENIED:
-        return Passing(Code.CREDENTIAL_REFUSED, f"{words}; check the token or certificate, and its role")
+        return Passing(
+            Code.CREDENTIAL_REFUSED, f"{words}; check the token or certificate, its role, and the key `token_origin`"
+        )
     if status in BUSY or status >= 500:
         return Passing(Code.SERVER_UNREACHABLE, words)
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
@@ -82,8 +84,9 @@ def _name(status: int) -> str:
 
 
 def _line(text: str) -> str:
-    """Foreign text as a short printable line; of a page of HTML, what a person would read of it."""
-    bare = re.sub(r"<(script|style|head)\b.*?</\1>|<[^<>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE)
+    """Foreign text as a short printable line: of HTML what a person would read of it, of a traceback nothing."""
+    told = text.partition("Traceback (most recent call last)")[0]
+    bare = re.sub(r"<(script|style|head)\b.*?</\1>|<[^<>]*>", " ", told, flags=re.DOTALL | re.IGNORECASE)
     line = _WHOLE_LINE.sub(" ", "".join(each if each.isprintable() or each.isspace() else "?" for each in bare)).strip()
     return line if len(line) <= SAID_CAP else f"{line[: SAID_CAP - 3]}..."
 
