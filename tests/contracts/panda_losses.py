@@ -54,6 +54,10 @@ LOSSES: dict[str, Loss] = {
             "test_a_node_that_failed_costs_an_interruption_and_a_moment",
         ),
     ),
+    "turns": Loss(
+        "jobs are handed out by priority; who gets how much is settled before, by JEDI and the global shares",
+        ("test_owners_take_turns_whatever_their_priorities",),
+    ),
     "matching": Loss(
         "no requirements and no cores in a request: memory, disk, time left, devices and resource types count",
         (
