@@ -98,13 +98,15 @@ class SupervisorLauncher:
             self._client.forget(launch)
 
     def close(self) -> None:
-        """An orderly end: nothing runs any more."""
+        """An orderly end: nothing runs any more. A successor that is just being looked for is let go as well."""
         self._leaving = True
+        with self._connected:
+            client, reader = self._client, self._reader
         with contextlib.suppress(SupervisorLost):
-            self._client.leave()
-        if self._reader is not None:
-            self._reader.join(_LEAVE_SECONDS)
-        self._client.close()
+            client.leave()
+        if reader is not None:
+            reader.join(_LEAVE_SECONDS)
+        client.close()
 
     def _connect(self) -> None:
         try:
@@ -113,8 +115,9 @@ class SupervisorLauncher:
             self._client.close()
             self._client = Client.launch(str(self._state), self._window)
         self._held = {str(each["id"]): each for each in self._client.payloads}
-        self._reader = threading.Thread(target=self._client.pump, args=(self._hear,), name="ends", daemon=True)
-        self._reader.start()
+        reader = threading.Thread(target=self._client.pump, args=(self._hear,), name="ends", daemon=True)
+        reader.start()
+        self._reader = reader
 
     def _order(self, give: Callable[[Client], None]) -> None:
         try:

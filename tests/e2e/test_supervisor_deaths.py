@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
@@ -414,3 +415,22 @@ def test_a_start_is_not_given_to_a_successor_that_is_still_the_dying_one(
     launcher.start(Launch("a", plan, rig.root / "a", rig.root / "a/out", rig.root / "a/err", 1.0))
     assert ends.get(timeout=10).exit_code == 0
     launcher.close()
+
+
+def test_an_orderly_end_lets_a_successor_go_that_was_just_being_looked_for(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher, begun = SupervisorLauncher(rig.state, 5.0), threading.Event()
+    launcher.attend(lambda _: None)
+    real = Client.begin
+
+    def begin(*asked: Any) -> Client:
+        begun.set()
+        time.sleep(0.3)
+        return real(*asked)
+
+    monkeypatch.setattr(Client, "begin", begin)
+    os.kill(launcher._client.pid, signal.SIGKILL)
+    assert begun.wait(10)
+    launcher.close()
+    until(lambda: not rig.ours(), 2.0)
