@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
@@ -130,8 +130,7 @@ class Staging:
         found: dict[str, tuple[Path, str]] = {}
         for wanted in job.spec.outputs:
             matched = self._doors.collect(sandbox.work, (wanted,))
-            if wanted.url and len(matched) > 1:
-                raise Final(Code.OUTPUT_NAME, f"{wanted.name}: {len(matched)} files, and one place for them")
+            _check_place(wanted, matched)
             for name, path in matched:
                 found.setdefault(name, (path, destination(self._house, job, wanted, name)))
         return tuple(self._store_one(name, path, url, abandon) for name, (path, url) in found.items())
@@ -206,6 +205,14 @@ class Staging:
 def _clean_end(job: Job) -> bool:
     """Whether nothing of the job can still be at work in its sandbox."""
     return job.verdict is Verdict.SUCCEEDED and not job.tainted
+def _check_place(wanted: Output, matched: Sequence[tuple[str, Path]]) -> None:
+    """An exact place takes one file: not several, and not what a folder of that name holds."""
+    if wanted.url and any(name.startswith(f"{wanted.name.rstrip('/')}/") for name, _ in matched):
+        raise Final(Code.OUTPUT_MISSING, f"{wanted.name}: it is a directory, and a file is wanted; pack it")
+    if wanted.url and len(matched) > 1:
+        raise Final(Code.OUTPUT_NAME, f"{wanted.name}: {len(matched)} files, and one place for them")
+
+
 
 
 def _small(root: Path) -> bool:

@@ -19,6 +19,7 @@ _WILD = re.compile(r"[*?\[]")
 
 # What a job's working directory holds for the contract with the payload: nothing of the job's may take these names.
 RESERVED = frozenset({"contract.json", "inputs.json", "events.jsonl", "result.json", "control", "checkpoint", ".pilot"})
+OURS = (".pilot", "control", "checkpoint")  # the folders among them, where a search has nothing to find
 
 
 def shell(lines: Iterable[str]) -> tuple[str, ...]:
@@ -69,11 +70,21 @@ def _collect_one(old: str, new: str, deep: bool) -> list[str]:
     if not _PATTERN.fullmatch(old) or old.startswith(("-", "/")) or ".." in old.split("/"):
         raise WireError(f"-o: the output {shown(old)} is no name and no pattern below the working directory")
     if _WILD.search(old):
-        return [f"tar czf {target} {old}"]
+        return _pack_matches(old, target, deep)
     found = f"[ -e {quote(old)} ] && {{ [ {quote(old)} -ef {target} ] || mv {quote(old)} {target}; }}"
     if not deep or "/" in old:
         return [found]
     return [f"{found} || find . -type f -name {quote(old)} -exec mv {{}} {target} ';'"]
+
+
+def _pack_matches(pattern: str, target: str, deep: bool) -> list[str]:
+    """One archive of all that matches, and of nothing none: the output is missing. A tar that fails fails the job."""
+    broken = f"{{ rm -f {target}; [ $status -ne 0 ] || status={NO_RESULT}; }}"
+    if deep and "/" not in pattern:
+        ours = " ".join(f"! -path './{each}/*'" for each in OURS)
+        found = f"found=$(find . -type f -name {quote(pattern)} {ours})"
+        return [found, f"""[ -z "$found" ] || printf '%s\\n' "$found" | tar czf {target} -T - || {broken}"""]
+    return [f"set -- {pattern}", f'[ ! -e "$1" ] || tar czf {target} -- "$@" || {broken}']
 
 
 def inner_path(said: str, where: str) -> str:

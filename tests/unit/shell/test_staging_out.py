@@ -67,6 +67,19 @@ def test_one_place_takes_one_file(tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize("files", [("f",), ("f", "g")])
+def test_a_folder_is_not_the_file_that_is_wanted(tmp_path: Path, files: tuple[str, ...]) -> None:
+    place = Place(tmp_path, outputs=(Output("res.tgz", url=(tmp_path / "x").as_uri()),))
+    (place.sandbox.work / "res.tgz").mkdir()
+    for name in files:
+        (place.sandbox.work / "res.tgz" / name).write_text(name)
+    with pytest.raises(Final) as told:
+        place.store()
+    assert told.value.fault.code is Code.OUTPUT_MISSING
+    assert "is a directory" in told.value.fault.detail
+    assert not (tmp_path / "x").exists()
+
+
 def test_the_archive_holds_all_logs_and_is_told(tmp_path: Path) -> None:
     place = Place(tmp_path, log_archive=Output("job.log.tgz", url=(tmp_path / "job.log.tgz.1").as_uri()))
     (place.sandbox.logs / "validate.stderr").write_text("bad\n")

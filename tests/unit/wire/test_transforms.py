@@ -188,6 +188,53 @@ def test_a_container_job_needs_an_image() -> None:
     assert "there is no --containerImage" in refusal("runcontainer", jobPars="-p x")
 
 
+PACKED = "user.ada.9.hists.tgz"
+
+
+@pytest.mark.parametrize("name", ["rungen", "runcontainer"])
+def test_a_pattern_that_matches_nothing_makes_no_archive(tmp_path: Path, name: str) -> None:
+    done = collected(tmp_path, name, "true")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (tmp_path / PACKED).exists()
+
+
+def test_a_pattern_is_looked_for_in_all_folders_of_a_container_job(tmp_path: Path) -> None:
+    made = "mkdir -p a/b .pilot control; echo 1 >'a/b/h 1.root'; echo 2 >h2.root; echo 3 >control/h3.root"
+    assert collected(tmp_path, "runcontainer", made).returncode == 0
+    with tarfile.open(tmp_path / PACKED) as archive:
+        assert sorted(archive.getnames()) == ["./a/b/h 1.root", "./h2.root"]
+
+
+def test_a_pattern_of_prun_is_looked_for_where_it_says(tmp_path: Path) -> None:
+    collected(tmp_path, "rungen", "mkdir a; echo 1 >a/h.root")
+    assert not (tmp_path / PACKED).exists()
+
+
+@pytest.mark.parametrize("name", ["rungen", "runcontainer"])
+@pytest.mark.parametrize(("end", "code"), [("", 65), ("; exit 7", 7)])
+def test_an_archive_that_cannot_be_made_whole_is_none(tmp_path: Path, name: str, end: str, code: int) -> None:
+    broken = tmp_path / "bin"
+    broken.mkdir()
+    (broken / "tar").write_text("#!/bin/sh\necho half >$2\nexit 2\n")
+    (broken / "tar").chmod(0o755)
+    done = collected(tmp_path / "work", name, f"echo 1 >h.root{end}", f"{broken}:{os.environ['PATH']}")
+    assert done.returncode == code
+    assert not (tmp_path / "work" / PACKED).exists()
+
+
+def collected(work: Path, name: str, command: str, path: str = "") -> subprocess.CompletedProcess[str]:
+    """A command that makes files, and the output that is all files of a pattern."""
+    quoted = "".join(f"%{each:02X}" for each in command.encode())
+    image = "--containerImage x" if name == "runcontainer" else "-j '' -r ."
+    found = grant_of(definition(name, jobPars=f"""{image} -o "{{'h*.root': '{PACKED}'}}" -p "{quoted}" """), SITE)
+    assert found.refusal is None, found.refusal
+    work.mkdir(exist_ok=True)
+    environment = {"PATH": path or os.environ["PATH"]}
+    return subprocess.run(
+        found.spec.command, cwd=work, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
 # --- runHPO ----------------------------------------------------------------------------------------------------------
 
 POINT = Point("8017-6003-0-12-5", "12", '{"lr": 0.1, "note": "it\'s"}')
