@@ -105,14 +105,14 @@ class HttpLine:
         seconds = asked.seconds or self._limits.answer
         headers = self._headers(asked)
         pool = self._connections()
-        self._until.moment = time.monotonic() + seconds
+        self._until.moment, self._until.given_up = time.monotonic() + seconds, asked.given_up
         try:
             with effect("server.call"):
                 return pool.exchange(asked, headers, self._limits.connect)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, zlib.error, EOFError) as problem:
             raise unanswered(problem, self._where(asked), seconds, self._credentials.hide) from None
         finally:
-            self._until.moment = math.inf
+            self._until.moment, self._until.given_up = math.inf, None
 
     def _headers(self, asked: Asked) -> dict[str, str]:
         return {

@@ -8,7 +8,7 @@ import gzip
 import ssl
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -34,6 +34,7 @@ class Asked:
     body: bytes | None = None
     kind: str = "application/json"  # exactly: PanDA's server reads no body of any other
     seconds: float = 0.0
+    given_up: Callable[[], bool] | None = None  # asked every second while the answer is read
     cap_bytes: int = REPLY_CAP_BYTES
     bounds: Bounds = USUAL  # of an answer that is an envelope
 

@@ -35,8 +35,10 @@ class SandboxStorage:
         origin, path = self._trusted(url)
         line = self._line_to(origin)
         try:
-            answer = line.answer(Asked("GET", path, seconds=PATIENCE_SECONDS))
+            answer = line.answer(Asked("GET", path, seconds=PATIENCE_SECONDS, given_up=abandon))
         except PortError as problem:
+            if abandon():
+                raise Abandoned(Code.JOB_CANCELLED, f"{url}: given up") from None
             raise Passing(Code.STORAGE_UNREACHABLE, problem.fault.detail) from None
         finally:
             line.close()

@@ -18,12 +18,14 @@ _SHORTEST = 0.001  # seconds; 0 would mean a socket that never waits
 
 class Until(threading.local):
     """The moment at which the call of this thread must be over, on the monotonic clock."""
+_SLICE = 1.0  # seconds between two questions whether what is being read is wanted still
 
     moment: float = math.inf
 
     def left(self) -> float:
         """Seconds up to it."""
         return max(_SHORTEST, self.moment - time.monotonic())
+    given_up: Callable[[], bool] | None = None
 
 
 def trust(ca: str, environment: Mapping[str, str], until: Until) -> ssl.SSLContext:
@@ -71,7 +73,7 @@ def _timed(until: Until) -> type[ssl.SSLSocket]:
 
     class Timed(ssl.SSLSocket):
         def recv_into(self, *arguments: Any, **named: Any) -> int:  # as SSLSocket has it
-            return _in_time(self, until, lambda: super(Timed, self).recv_into(*arguments, **named))
+            return _in_slices(self, until, lambda: super(Timed, self).recv_into(*arguments, **named))
 
         def send(self, *arguments: Any, **named: Any) -> int:
             return _in_time(self, until, lambda: super(Timed, self).send(*arguments, **named))
@@ -83,3 +85,17 @@ def _in_time(socket: ssl.SSLSocket, until: Until, act: Callable[[], int]) -> int
     if math.isfinite(until.moment):
         socket.settimeout(until.left())
     return act()
+def _in_slices(socket: ssl.SSLSocket, until: Until, act: Callable[[], int]) -> int:
+    """As below; where the call may be given up, that is asked even while nothing comes."""
+    while until.given_up is not None:
+        if until.given_up():
+            raise TimeoutError("given up")
+        socket.settimeout(min(until.left(), _SLICE))
+        try:
+            return act()
+        except TimeoutError:
+            if time.monotonic() >= until.moment:
+                raise
+    return _in_time(socket, until, act)
+
+

@@ -1,7 +1,10 @@
 """A plain PanDA queue put together from settings, documents and Harvester's words; users' sandboxes from its cache."""
 
+import contextlib
 import hashlib
 import json
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +23,8 @@ from pilot.model.capability import Capabilities, LimitedBy, View
 from pilot.model.faults import Code
 from pilot.ports import Abandoned, Final, Passing, PortError
 from pilot.wire.places import Endpoint
+from tests.fakes.reached import Reached
+from tests.fakes.server import Fault
 
 VIEW = View(8, 1 << 34, 1 << 40, "x86_64", "x86_64-v3")
 NODE = Capabilities("wn7", VIEW, VIEW, LimitedBy("node", "node", "node"), cpu_model="AMD", batch="slurm 99")
@@ -74,7 +79,7 @@ def test_everything_from_the_servers_own_documents() -> None:
     assert (site.batch, site.cpu_model, site.cpu_level) == ("slurm 99", "AMD", "x86_64-v3")
     assert site.pilot_id == f"https://logs/42.out|SLURM|ml-grid-pilot|{__version__}"
     assert site.endpoints == {"DISK": Endpoint("file:///rse", "file:///rse")}
-    assert (site.output, site.scratch_bytes, site.lease_seconds) == ("DISK", 100 << 20, 7200.0)
+    assert (site.output, site.limits.scratch_bytes, site.lease_seconds) == ("DISK", 100 << 20, 7200.0)
     assert files.asked == ["GET /cache/schedconfig/Q.all.json", "GET /cache/ddmendpoints.json"]
     assert isinstance(queue.server(files), PandaServer)
 
@@ -187,3 +192,17 @@ def test_given_up_and_never_stored(tmp_path: Path) -> None:
         storage(files).fetch(URL, tmp_path / "s", lambda: True)
     with pytest.raises(Final):
         storage(files).store(tmp_path / "s", URL, lambda: False)
+
+
+def test_a_download_that_stalls_is_given_up_at_once(tmp_path: Path) -> None:
+    """An answer that has begun and does not go on: a kill, and a pilot that leaves, must not wait for it."""
+    reached = Reached(tmp_path)
+    reached.server.plan.add(Fault(hangs=True))
+    host = SandboxStorage(frozenset(["127.0.0.1"]), lambda _: reached.line())
+    told = threading.Event()
+    began = time.monotonic()
+    threading.Timer(0.3, told.set).start()
+    with contextlib.closing(reached), pytest.raises(Abandoned):
+        host.fetch(f"{reached.server.url}/cache/s.tar.gz", tmp_path / "s", told.is_set)
+    assert time.monotonic() - began < 5
+    assert not (tmp_path / "s").exists()
