@@ -19,6 +19,8 @@ from pilot.wire.envelope import USUAL, Bounds, Reply, WireError, read_reply
 SAID_CAP = 200  # characters of foreign text in an error
 BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 DENIED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+# PanDA's servers say no more than "no" where the origin is missing that a token is to speak for.
+CHECK = "check the token or certificate, and its role; for a token of PanDA's, the key `token_origin` too"
 _EXPIRED = re.compile(r"expired|credential\.expired", re.IGNORECASE)
 _WRAPPERS = frozenset({"requests", "urllib3"})
 _WHOLE_LINE = re.compile(r"\s+")
@@ -58,9 +60,7 @@ def refused(answer: Answer, where: str, said: str) -> PortError:
     if status in DENIED and _EXPIRED.search(said):
         return Passing(Code.CREDENTIAL_EXPIRED, f"{words}; renew the credential")
     if status in DENIED:
-        return Passing(
-            Code.CREDENTIAL_REFUSED, f"{words}; check the token or certificate, its role, and the key `token_origin`"
-        )
+        return Passing(Code.CREDENTIAL_REFUSED, f"{words}; {CHECK}")
     if status in BUSY or status >= 500:
         return Passing(Code.SERVER_UNREACHABLE, words)
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
@@ -100,9 +100,17 @@ def unanswered(problem: BaseException, where: str, seconds: float, hide: Callabl
     for kind, explain in _EXPLAINED:
         found = next((each for each in chain if isinstance(each, kind)), None)
         if found is not None:
-            return Passing(Code.SERVER_UNREACHABLE, hide(f"{where}: {explain(found, seconds)}"))
+            return Passing(Code.SERVER_UNREACHABLE, hide(f"{where}: {explain(found, seconds)}{_plain(where, found)}"))
     last = _line(re.sub(r"\?\S+", "", str(chain[-1]))) or type(chain[-1]).__name__  # a query may hold a key
     return Passing(Code.SERVER_UNREACHABLE, hide(f"{where}: the connection broke: {last}"))
+
+
+def _plain(where: str, problem: BaseException) -> str:
+    """A server that speaks TLS cuts off whoever does not."""
+    cut = isinstance(problem, ConnectionError | http.client.HTTPException) and where.startswith("http://")
+    return (
+        "; if the server speaks TLS, write https://" if cut and not isinstance(problem, ConnectionRefusedError) else ""
+    )
 
 
 def _chain(problem: BaseException) -> list[BaseException]:
@@ -118,14 +126,26 @@ def _chain(problem: BaseException) -> list[BaseException]:
 
 
 def _untrusted(problem: BaseException, _: float) -> str:
-    why = getattr(problem, "verify_message", "") or str(problem)
-    advice = "name its authority with the key `ca`, or correct the URL"
-    return f"its certificate is not to be trusted: {_line(why)}; {advice}"
+    why = _line(getattr(problem, "verify_message", "") or str(problem))
+    number = getattr(problem, "verify_code", 0)
+    helps = _CERTIFICATE.get(number, "name its authority with the key `ca` or PILOT_CA, or correct the URL")
+    return f"its certificate is not to be trusted: {why}; {helps}"
+
+
+# By OpenSSL's number (X509_V_ERR_...) what helps where another authority would not.
+_CERTIFICATE = {
+    9: "it begins later: correct this machine's clock, or ask who runs the server",
+    10: "it is over: who runs the server must renew it; or correct this machine's clock",
+    62: "use a name that stands in it, or ask who runs the server for a certificate of that name",
+    64: "use an address that stands in it, or the server's name",
+}
 
 
 def _tls(problem: BaseException, _: float) -> str:
-    why = getattr(problem, "reason", None) or str(problem)
-    return f"no TLS connection: {_line(str(why)).replace('_', ' ').lower()}; is the port right, and our certificate?"
+    why = _line(str(getattr(problem, "reason", None) or problem)).replace("_", " ").lower()
+    if "wrong version number" in why or "http request" in why:
+        return "speaks no TLS at that port: correct the port"
+    return f"no TLS connection: {why}; is the port right, and our certificate?"
 
 
 _EXPLAINED: tuple[tuple[type[BaseException], Callable[[BaseException, float], str]], ...] = (

@@ -1,6 +1,8 @@
 """Whom we trust, always: TLS contexts from a site's certificates; there is no way to switch the check off."""
 
 import math
+import os
+import re
 import ssl
 import threading
 import time
@@ -13,6 +15,8 @@ from pilot.ports import Final
 
 # Where sites keep the certificates of the grid's authorities, hashed; the first that is there is used.
 GRID_TRUST = ("/etc/grid-security/certificates", "/cvmfs/grid.cern.ch/etc/grid-security/certificates")
+CA = "key `ca` (PILOT_CA)"
+_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
 _SHORTEST = 0.001  # seconds; 0 would mean a socket that never waits
 
 
@@ -34,7 +38,7 @@ def trust(ca: str, environment: Mapping[str, str], until: Until) -> ssl.SSLConte
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.sslsocket_class = _timed(until)
     if ca:
-        _load(context, ca)
+        _load(context, ca, CA)
         return context
     context.load_default_certs()
     named = environment.get("X509_CERT_DIR", "")
@@ -42,7 +46,7 @@ def trust(ca: str, environment: Mapping[str, str], until: Until) -> ssl.SSLConte
     if named and not found:
         raise Final(Code.SERVER_REFUSED, f"X509_CERT_DIR {named}: is no directory; correct it, or unset it")
     if found:
-        _load(context, found)
+        _load(context, found, "X509_CERT_DIR" if named else "")
     return context
 
 
@@ -55,17 +59,26 @@ def show(context: ssl.SSLContext, certificate: str) -> None:
         raise Final(Code.CREDENTIAL_REFUSED, f"certificate {certificate}: cannot be used: {why}") from None
 
 
-def _load(context: ssl.SSLContext, place: str) -> None:
+def _load(context: ssl.SSLContext, place: str, named: str) -> None:
+    """`named`: by what a person named it; "" for a site's usual directory, which may be empty."""
     path = Path(place)
     try:
         if path.is_dir():
+            _hashed(path, named)
             context.load_verify_locations(capath=place)
         else:
             context.load_verify_locations(cafile=place)
     except OSError as error:
         why = error.strerror if path.exists() and not isinstance(error, ssl.SSLError) else "holds no certificate"
         why = why if path.exists() else "there is no such file or directory"
-        raise Final(Code.SERVER_REFUSED, f"ca {place}: {why}; name the authority's certificate, as PEM") from None
+        raise Final(Code.SERVER_REFUSED, f"{named} {place}: {why}; name the authority's certificate, as PEM") from None
+
+
+def _hashed(folder: Path, named: str) -> None:
+    """In a directory OpenSSL finds certificates by their hashed names alone, and says nothing of others."""
+    if named and not any(_HASHED.fullmatch(each) for each in os.listdir(folder)):
+        advice = f"name the certificate's file, or give it such a name: openssl rehash {folder}"
+        raise Final(Code.SERVER_REFUSED, f"{named} {folder}: no file in it has a hashed name (1a2b3c4d.0); {advice}")
 
 
 def _timed(until: Until) -> type[ssl.SSLSocket]:

@@ -13,8 +13,19 @@ from pilot.model.files import FileRecord, ImageUsed, Resume
 from pilot.model.job import Job, Phase, Share, Verdict
 from pilot.model.report import Isolation, Logs, Report, Seconds
 
+# After "token:" and "bearer" a word of these begins or goes on with a sentence about a credential; so does a number.
+_SENTENCE = r"""(?!["']?(?:[\d.,]{1,9}|an?|and|are|auth|authenticat\w+|authori[sz]\w+|bad|cannot|credentials?|denied|
+    empty|error|expected|expired|failed|file|header|invalid|is|it|missing|must|no|none|not|null|of|or|permission|refused|
+    required|scheme|the|tokens?|unexpected|unknown|was|wrong)["'.,;:!?)\]}]*(?:\s|$))"""
+_RANDOM = r"""["']?(?=\S*\d)(?=\S*[a-z])[\w.~+=-][\w.~+/=-]{15,}"""
 _SECRET = re.compile(
-    r"(?i)(authorization[\"'=:\s]+(?:\w+\s+)?|bearer\s+|token[\"'=:\s]+)\S+|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
+    rf"""(?xi)
+    authorization[\\"']*\s*[=:]\s*[\\"']*(?:(?:basic|bearer|digest|negotiate|token)\s+)?{_SENTENCE}\S+
+    | bearer\s+{_SENTENCE}\S+
+    | (?<![/.])token[\\"']*\s*(?:=>|[=:]+)\s*{_SENTENCE}(?:\\*"[^"]*"?|\\*'[^']*'?|\S+)
+    | token[\\"']*\s*(?:=>|[=:]+)?\s*{_RANDOM}
+    | eyJ[\w-]{{8,1024}}+\.[\w-]{{8,}}+\.[\w-]*
+    """
 )
 _PHASES = frozenset(each.name for each in fields(Seconds))
 

@@ -170,6 +170,38 @@ BAD = {
 }
 
 
+HELPS = {
+    "expired": "who runs the server must renew it",
+    "not-yet": "correct this machine's clock",
+    "wrong-host": "use an address that stands in it",
+    "wrong-address": "use an address that stands in it",
+}
+
+
+def test_a_directory_without_hashed_names_is_named_with_what_helps(reached: Reached) -> None:
+    place = reached.folder / "authorities"
+    place.mkdir()
+    (place / "ca.pem").write_bytes(reached.authority.file.read_bytes())
+    said = failure(reached.line(ca=str(place)), kind=Final)
+    assert f"key `ca` (PILOT_CA) {place}: no file in it has a hashed name" in said
+    assert f"openssl rehash {place}" in said
+    said = failure(reached.line(ca="", environment={"X509_CERT_DIR": str(place)}), kind=Final)
+    assert f"X509_CERT_DIR {place}: no file in it has a hashed name" in said
+
+
+def test_a_certificate_of_another_name(reached: Reached) -> None:
+    reached.server.use(reached.authority.issue("elsewhere.example").file)
+    url = reached.server.url.replace("127.0.0.1", "localhost")
+    line = HttpLine(url, TokenFile(reached.token(SECRET)), Gate(), str(reached.authority.file), environment={})
+    assert "use a name that stands in it" in failure(line)
+
+
+def test_plain_http_to_a_port_with_tls_says_so(reached: Reached) -> None:
+    url = reached.server.url.replace("https://", "http://")
+    line = HttpLine(url, TokenFile(reached.token(SECRET)), Gate(), environment={})
+    assert "write https://" in failure(line)
+
+
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_certificate_gets_no_word_from_us(reached: Reached, kind: str) -> None:
     authority = reached.authority
@@ -186,7 +218,7 @@ def test_a_bad_certificate_gets_no_word_from_us(reached: Reached, kind: str) -> 
     said = failure(line)
     assert BAD[kind] in said.lower()
     assert reached.server.url in said
-    assert "`ca`" in said
+    assert HELPS.get(kind, "name its authority with the key `ca` or PILOT_CA") in said
     assert reached.server.seen == []
     with pytest.raises(PortError) as caught:
         line.call("POST", ALIVE, {})
@@ -197,7 +229,7 @@ def test_a_server_without_tls_under_https_is_told_apart(reached: Reached) -> Non
     url = reached.server.url
     reached.server.use(None)
     line = HttpLine(url, TokenFile(reached.token(SECRET)), Gate(), str(reached.authority.file), environment={})
-    assert "no TLS connection" in failure(line)
+    assert "speaks no TLS at that port" in failure(line)
     assert reached.server.seen == []
 
 

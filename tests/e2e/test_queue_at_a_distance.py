@@ -176,7 +176,7 @@ def test_a_file_queue_pays_nothing_for_it() -> None:
         ({"PILOT_QUEUE": "https://no-such-host.invalid"}, ("run",), 69, "there is no host of that name"),
         ({}, ("run", "--queue-name", "other"), 78, "no queue named 'other' in this file; it holds: default"),
         ({}, ("queue", "ls", "--queue-name", "other"), 78, "no queue named 'other'"),
-        ({"PILOT_CA": "/nowhere.pem"}, ("run",), 78, "ca /nowhere.pem: there is no such file"),
+        ({"PILOT_CA": "/nowhere.pem"}, ("run",), 78, "key `ca` (PILOT_CA) /nowhere.pem: there is no such file"),
         ({"PILOT_CA": ""}, ("run",), 69, "certificate is not to be trusted"),
         ({"PILOT_TOKEN_FILE": "/nowhere.token"}, ("queue", "ls"), 78, "token /nowhere.token: there is no such file"),
         ({}, ("queue", "show", "nobody"), 64, "no job 'nobody'"),

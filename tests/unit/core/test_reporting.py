@@ -1,5 +1,7 @@
 """What is noted of a job, and the report drawn from it."""
 
+import time
+
 import pytest
 
 from pilot.core.reporting import Dossier, clean, draw_report, iso, note, passed
@@ -96,3 +98,57 @@ def test_being_parked_is_not_a_phase_of_the_report() -> None:
 )
 def test_what_a_payload_printed_is_cleaned_before_it_is_told(said: str, told: str) -> None:
     assert clean(said) == told
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "the token expired; get a new one",
+        "the bearer token is not accepted",
+        "bearer authentication failed",
+        "token: expired",
+        "the call came without a token; give one with --token-file",
+        "/run/secrets/pilot.token: Permission denied",
+        "token /home/anna/2026/pilot-2026-11.token: the file is empty",
+        "ValueError: token embedding shape (30522, 768)",
+        "max_token=512, loss 0.3",
+        'JSONDecodeError: unexpected token "}" at 3',
+        "Authorization: missing",
+        "tokens=12 tokenizer: fast",
+    ],
+)
+def test_sentences_about_tokens_are_left_as_they_are(said: str) -> None:
+    assert clean(said) == said
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "token=S", "token: S", "token : S", "token => S", '{"token": "S"}', '{"access_token":"S","n":1}',
+        "'token': 'S'",
+        '{\\"token\\": \\"S\\"}', "https://h/p?access_token=S&x=1", "TOKEN=S", "export PILOT_TOKEN=S", "Bearer S",
+        "bearer\tS", "Authorization: S", "Authorization: Basic S", "authorization=Bearer S",
+        "-H 'Authorization: Bearer S'",
+        "{'Authorization': 'Bearer S'}", "the bearer token: S", "the bearer token is token=S",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("secret", ["s3cret-7d1f0e", "hunter", "eyJhbGciOiJub25l", "Zm9v+b/r==", "a.b-c_d~e"])
+def test_values_of_credentials_never_stay(said: str, secret: str) -> None:
+    assert secret not in clean(said.replace("S", secret))
+
+
+@pytest.mark.parametrize("said", ["token {}", 'with token "{}" I', "the Token {}, said"])
+@pytest.mark.parametrize("secret", ["3f0a9c77b1d24e5a8f60", "ghp_16C7e42F292c6912E7", "a1b2.c3d4/e5f6-g7h8"])
+def test_long_random_words_behind_the_word_token_never_stay(said: str, secret: str) -> None:
+    assert secret not in clean(said.format(secret))
+
+
+def test_words_in_each_others_way_hide_no_credential() -> None:
+    assert "s3cret-value" not in clean("Bearer token token=s3cret-value the token token: s3cret-value")
+
+
+def test_cleaning_takes_time_in_proportion_to_the_text() -> None:
+    for part in ("token ", "token=", "bearer ", "authorization: ", "token a1", '"token":"', "eyJ"):
+        begun = time.perf_counter()
+        clean(part * (64_000 // len(part)))
+        assert time.perf_counter() - begun < 2.0, part
