@@ -18,18 +18,18 @@ GRID_TRUST = ("/etc/grid-security/certificates", "/cvmfs/grid.cern.ch/etc/grid-s
 CA = "key `ca` (PILOT_CA)"
 _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
 _SHORTEST = 0.001  # seconds; 0 would mean a socket that never waits
+_SLICE = 1.0  # seconds between two questions whether what is being read is wanted still
 
 
 class Until(threading.local):
-    """The moment at which the call of this thread must be over, on the monotonic clock."""
-_SLICE = 1.0  # seconds between two questions whether what is being read is wanted still
+    """The moment at which the call of this thread must be over, on the monotonic clock, or whether it is given up."""
 
     moment: float = math.inf
+    given_up: Callable[[], bool] | None = None
 
     def left(self) -> float:
         """Seconds up to it."""
         return max(_SHORTEST, self.moment - time.monotonic())
-    given_up: Callable[[], bool] | None = None
 
 
 def trust(ca: str, environment: Mapping[str, str], until: Until) -> ssl.SSLContext:
@@ -94,10 +94,6 @@ def _timed(until: Until) -> type[ssl.SSLSocket]:
     return Timed
 
 
-def _in_time(socket: ssl.SSLSocket, until: Until, act: Callable[[], int]) -> int:
-    if math.isfinite(until.moment):
-        socket.settimeout(until.left())
-    return act()
 def _in_slices(socket: ssl.SSLSocket, until: Until, act: Callable[[], int]) -> int:
     """As below; where the call may be given up, that is asked even while nothing comes."""
     while until.given_up is not None:
@@ -112,3 +108,7 @@ def _in_slices(socket: ssl.SSLSocket, until: Until, act: Callable[[], int]) -> i
     return _in_time(socket, until, act)
 
 
+def _in_time(socket: ssl.SSLSocket, until: Until, act: Callable[[], int]) -> int:
+    if math.isfinite(until.moment):
+        socket.settimeout(until.left())
+    return act()
