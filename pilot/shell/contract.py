@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import stat
 import sys
 from dataclasses import dataclass
@@ -14,11 +15,14 @@ from pilot.model.facts import WAITING, Ending, Usage
 from pilot.model.files import Input
 from pilot.model.job import Job, Share
 from pilot.ports import Gone, Sandbox
+from pilot.shell import below
 
 VERSION = "1.0"
 RESULT_BYTES = 1 << 20
 TAIL_BYTES = 2000
 MESSAGE_CHARACTERS = 1000  # one line of a report, whatever the payload wrote
+_GENERATION = re.compile(r"gen-[0-9].*[0-9]")
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 STATUSES = frozenset({"succeeded", "failed", "diverged", "transient", "checkpointed"})
 
 
@@ -120,82 +124,90 @@ def tell(sandbox: Sandbox, name: str, kind: str, reason: str, grace: float | Non
 
     The payload owns control/: one that put a link there, to have us write elsewhere, or removed it, hears nothing.
     """
-    folder = sandbox.work / "control"
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with below.folder(sandbox.work, "control") as control:
+            _tell(sandbox, control, name, {"contract": VERSION, "type": kind, "reason": reason,
+                                           "sent_utc": iso(now), "grace_s": grace})  # fmt: skip
     except OSError:
         return
-    sequence = _sequence(folder / name) + 1
-    message = {"contract": VERSION, "type": kind, "sequence": sequence, "reason": reason}
+
+
+def _tell(sandbox: Sandbox, control: int, name: str, message: dict[str, object]) -> None:
     part = sandbox.pilot / f"{name}.part"
-    part.write_text(json.dumps({**message, "sent_utc": iso(now), "grace_s": grace}))
+    part.write_text(json.dumps({**message, "sequence": _sequence(control, name) + 1}))
     try:
-        os.replace(part, name, dst_dir_fd=descriptor)
+        os.replace(part, name, dst_dir_fd=control)
     except IsADirectoryError:
         part.unlink()
-    finally:
-        os.close(descriptor)
 
 
-def _sequence(path: Path) -> int:
-    document = _read_json(path)
+def _sequence(control: int, name: str) -> int:
+    try:
+        document = _json(_read(os.open(name, _READ, dir_fd=control), RESULT_BYTES + 1, from_end=False))
+    except OSError:
+        return 0
     found = document.get("sequence") if isinstance(document, dict) else None
     return found if isinstance(found, int) else 0
 
 
-def newest_generation(sandbox: Sandbox) -> Path | None:
-    """The newest complete checkpoint: complete is what has its final name and its generation.json."""
-    folder = sandbox.work / "checkpoint"
+def newest_generation(sandbox: Sandbox) -> str:
+    """The name of the newest complete checkpoint, "" without one: complete is what has its generation.json."""
     try:
-        if folder.is_symlink() or not folder.is_dir():
-            return None
-        found = [each for each in folder.glob("gen-[0-9]*[0-9]") if not each.is_symlink()]
-        return max((each for each in found if (each / "generation.json").is_file()), default=None)
+        with below.folder(sandbox.work, "checkpoint") as checkpoint:
+            found = [each for each in os.listdir(checkpoint) if _GENERATION.fullmatch(each)]
+            return max((each for each in found if _complete(checkpoint, each)), default="")
     except OSError:  # the payload has closed its directories: what cannot be read is no checkpoint
-        return None
+        return ""
+
+
+def _complete(checkpoint: int, name: str) -> bool:
+    """Looked at through one descriptor: the name may be a link a moment later."""
+    try:
+        generation = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=checkpoint)
+    except OSError:
+        return False
+    try:
+        return stat.S_ISREG(os.stat("generation.json", dir_fd=generation, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+    finally:
+        os.close(generation)
 
 
 def ending_of(gone: Gone, sandbox: Sandbox, restored: str) -> Ending:
     """The evidence of one ending; `restored` is the generation that was there from the start, or ""."""
-    _open_up(sandbox.work)
-    if not (sandbox.work / ".pilot").is_symlink():
-        _open_up(sandbox.work / ".pilot")
-    status, message = _result(sandbox.work / "result.json")
+    below.open_up(sandbox.work)
+    below.open_up(sandbox.work, ".pilot")
+    status, message = _result(sandbox.work)
     newest = newest_generation(sandbox)
     return Ending(
-        marker=_marker(sandbox.work / ".pilot" / "marker"),
+        marker=_marker(sandbox.work),
         exit_code=gone.exit_code,
         signal=gone.signal,
         gone=gone.gone,
         result_status=status,
         result_message=message,
-        fresh_checkpoint=newest is not None and newest.name != restored,
-        stderr_tail=gone.error or _text(sandbox.logs / "stderr", TAIL_BYTES),
+        fresh_checkpoint=newest not in ("", restored),
+        stderr_tail=gone.error or tail(sandbox.logs / "stderr"),
         usage=Usage(cpu_seconds=round(gone.cpu_seconds, 6), memory_peak_bytes=gone.memory_peak_bytes),
     )
 
 
-def _open_up(folder: Path) -> None:
-    """A payload may have closed its own directory to everybody; it is gone, and the directory is ours."""
-    with contextlib.suppress(OSError):
-        os.chmod(folder, 0o700)
-
-
-def _marker(path: Path) -> str:
+def _marker(work: Path) -> str:
     """What the entry script left; a marker that has been removed or emptied was so by a payload that ran."""
-    said = _text(path, 200).strip() or "started"
+    said = _text(work, 200, ".pilot", "marker").strip() or "started"
     return "" if said == WAITING else said
 
 
 def tail(path: Path) -> str:
     """The last lines of a log."""
-    return _text(path, TAIL_BYTES)
+    return _text(path.parent, TAIL_BYTES, path.name)
 
 
-def _result(path: Path) -> tuple[str, str]:
-    if not os.path.lexists(path):
+def _result(work: Path) -> tuple[str, str]:
+    if not os.path.lexists(work / "result.json"):
         return "", ""
-    document = _read_json(path)
+    document = _json(_text(work, RESULT_BYTES + 1, "result.json", from_end=False))
     if not isinstance(document, dict):
         return "invalid", "result.json is no JSON object"
     problem = _broken(document)
@@ -226,8 +238,7 @@ def _finite(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def _read_json(path: Path) -> object:
-    text = _text(path, RESULT_BYTES + 1, from_end=False)
+def _json(text: str) -> object:
     if not text or len(text) > RESULT_BYTES:
         return None
     try:
@@ -240,20 +251,19 @@ def _refuse(name: str) -> object:
     raise ValueError(name)
 
 
-def _text(path: Path, limit: int, from_end: bool = True) -> str:
+def _text(root: Path, limit: int, *parts: str, from_end: bool = True) -> str:
     """Up to `limit` bytes of a regular file of the payload's; links are not followed."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        return _read(below.file(root, *parts), limit, from_end)
     except OSError:
         return ""
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
-        os.close(descriptor)
-        return ""
+
+
+def _read(descriptor: int, limit: int, from_end: bool) -> str:
+    """Reads the open file, if it is one, and closes it."""
     with os.fdopen(descriptor, "rb") as file:
-        size = found.st_size
-        try:
-            file.seek(max(0, size - limit) if from_end else 0)
-            return file.read(limit).decode(errors="replace")
-        except OSError:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             return ""
+        file.seek(max(0, found.st_size - limit) if from_end else 0)
+        return file.read(limit).decode(errors="replace")

@@ -12,22 +12,34 @@ from pathlib import Path, PurePosixPath
 
 from pilot.model.faults import Code
 from pilot.ports import Final
+from pilot.shell import below
 
 _RUNNABLE = 0o100
+_FORMAT = tarfile.PAX_FORMAT
 
 
-def pack(folder: Path, archive: Path) -> None:
-    """A tar without times and owners: the same generation gives the same bytes."""
-    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
-        tar.addfile(_member(folder.name, tarfile.DIRTYPE, 0o755))
-        for place, folders, names, descriptor in os.fwalk(folder, follow_symlinks=False):
+def pack(work: Path, name: str, archive: Path) -> None:
+    """A tar without times and owners: the same generation gives the same bytes.
+
+    The payload may still be running: its checkpoint folder is walked from one descriptor on, never by its path.
+    """
+    with below.folder(work, "checkpoint", name) as generation, tarfile.open(archive, "w", format=_FORMAT) as tar:
+        tar.addfile(_member(name, tarfile.DIRTYPE, 0o755))
+        for place, folders, names, descriptor in os.fwalk(".", dir_fd=generation, follow_symlinks=False):
             folders.sort()
-            inside = PurePosixPath(folder.name, os.path.relpath(place, folder))
-            for name in folders:
-                if stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
-                    tar.addfile(_member(str(inside / name), tarfile.DIRTYPE, 0o755))
-            for name in sorted(names):
-                _add(tar, descriptor, name, str(inside / name))
+            inside = PurePosixPath(name, place)
+            for each in folders:
+                if _is_folder(descriptor, each):
+                    tar.addfile(_member(str(inside / each), tarfile.DIRTYPE, 0o755))
+            for each in sorted(names):
+                _add(tar, descriptor, each, str(inside / each))
+
+
+def _is_folder(above: int, name: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _add(tar: tarfile.TarFile, folder: int, name: str, inside: str) -> None:

@@ -86,7 +86,7 @@ class Payloads:
         grace = self._house.grace if leaving else None
         contract.tell(sandbox, name, kind, job.cause or "interval", grace, self._doors.clock.wall())
         patience = min(NOTICE_SECONDS, self._house.grace) if leaving else NOTICE_SECONDS
-        fresh = self._await_generation(task, sandbox, before.name if before else "", patience)
+        fresh = self._await_generation(task, sandbox, before, patience)
         return Saved(task.order.key, task.order.ticket, fresh)
 
     def stop(self, task: Task) -> Stopped:
@@ -201,13 +201,11 @@ class Payloads:
         launch = launch_of(task.job, "run")
         until = self._doors.clock.monotonic() + patience
         while not task.abandoned() and launch in self._waiting and self._doors.clock.monotonic() < until:
-            newest = contract.newest_generation(sandbox)
-            if newest is not None and newest.name != before:
+            if contract.newest_generation(sandbox) not in ("", before):
                 return True
             with self._ended:
                 self._ended.wait(_LOOK_SECONDS)
-        newest = contract.newest_generation(sandbox)
-        return newest is not None and newest.name != before
+        return contract.newest_generation(sandbox) not in ("", before)
 
 
 def _note_plan(sandbox: Sandbox, plan: RunPlan, words: int) -> None:

@@ -91,7 +91,7 @@ class Staging:
 
     def _restore(self, job: Job, sandbox: Sandbox, abandon: Abandon) -> None:
         resume, marker = granted(job).resume, sandbox.pilot / "restored"
-        if resume is None or newest_generation(sandbox) is not None:
+        if resume is None or newest_generation(sandbox):
             return
         archive = sandbox.pilot / _CHECKPOINT
         archive.unlink(missing_ok=True)
@@ -143,11 +143,14 @@ class Staging:
 
     def _checkpoint(self, job: Job, sandbox: Sandbox, abandon: Abandon) -> Resume | None:
         newest = newest_generation(sandbox)
-        if newest is None or not granted(job).destination:
+        if not newest or not granted(job).destination:
             return None
         archive = sandbox.pilot / _CHECKPOINT
-        generations.pack(newest, archive)
-        name = f"checkpoint/{newest.name}.tar"
+        try:
+            generations.pack(sandbox.work, newest, archive)
+        except (FileNotFoundError, NotADirectoryError):  # the payload took it away, or put a link in its place
+            return None
+        name = f"checkpoint/{newest}.tar"
         stored = self._store_one(name, archive, self._beside(job, name), abandon)
         archive.unlink()
         return Resume(stored.url, stored.sha256, stored.bytes, granted(job).attempt)
@@ -202,9 +205,6 @@ class Staging:
             remove_tree(old)
 
 
-def _clean_end(job: Job) -> bool:
-    """Whether nothing of the job can still be at work in its sandbox."""
-    return job.verdict is Verdict.SUCCEEDED and not job.tainted
 def _check_place(wanted: Output, matched: Sequence[tuple[str, Path]]) -> None:
     """An exact place takes one file: not several, and not what a folder of that name holds."""
     if wanted.url and any(name.startswith(f"{wanted.name.rstrip('/')}/") for name, _ in matched):
@@ -213,6 +213,9 @@ def _check_place(wanted: Output, matched: Sequence[tuple[str, Path]]) -> None:
         raise Final(Code.OUTPUT_NAME, f"{wanted.name}: {len(matched)} files, and one place for them")
 
 
+def _clean_end(job: Job) -> bool:
+    """Whether nothing of the job can still be at work in its sandbox."""
+    return job.verdict is Verdict.SUCCEEDED and not job.tainted
 
 
 def _small(root: Path) -> bool:
