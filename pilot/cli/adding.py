@@ -9,6 +9,7 @@ import click
 from pilot.assemble.submission import Preview, preview, read_and_pin
 from pilot.cli.exits import Exit, Stop
 from pilot.cli.queue_text import say
+from pilot.cli.say import one_line
 from pilot.config.settings import load_settings
 from pilot.config.sweepfile import read_values
 from pilot.model.job import JobSpec
@@ -32,7 +33,7 @@ def add_jobs(queue: Queue, jobs: Sequence[Submission], style: str) -> None:
     if style == "json":
         say(json.dumps([{"job_id": each.job_id, "name": each.name} for each in rows]))
     else:
-        say("\n".join(f"{each.job_id}  {each.name}" for each in rows))
+        say("\n".join(f"{one_line(each.job_id)}  {one_line(each.name)}" for each in rows))
 
 
 def add_sweep(queue: Queue, template: Submission, values: Path, style: str) -> None:

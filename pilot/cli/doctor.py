@@ -8,6 +8,7 @@ import click
 
 from pilot.assemble.node import checks
 from pilot.cli.exits import Exit
+from pilot.cli.say import say
 from pilot.config.settings import load_settings
 from pilot.model.check import Check, Status
 
@@ -25,7 +26,7 @@ def command(queue: str | None, style: str, config: Path | None) -> int:
     for each in checks(settings):
         found.append(each)
         if style == "text":
-            click.echo(_line(each))
+            say(_line(each))
     if style == "json":
         click.echo(json.dumps([asdict(each) for each in found]))
     return Exit.UNFIT if any(each.status is Status.FAIL for each in found) else Exit.OK

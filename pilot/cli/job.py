@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pilot.cli.exits import Exit, Stop
-from pilot.cli.say import say_aside
+from pilot.cli.say import Screen, harmless, say_aside
 from pilot.cli.who import user
 
 STATE = click.option(
@@ -34,17 +34,18 @@ def group() -> None:
 @click.option("--stderr", "which", flag_value="stderr", help="The error output instead.")
 @click.option("--pilot", "which", flag_value="pilot", help="The job's part of the pilot's log instead.")
 def logs(job: str, state: Path | None, queue: str | None, follow: bool, which: str | None) -> int:
-    """Prints what a job has written, running or ended."""
+    """Prints what a job has written, running or ended; to a terminal, control characters are written out."""
     from pilot.assemble.jobs import Place, find_log
 
     place = Place(state, kept=True) if state else Place(_at_hand(queue))
     which = which or "stdout"
     log = find_log(job, place, queue, which)
-    said = _write(log.more())
+    screen = Screen(sys.stdout)
+    said = screen.write(log.more())
     while (follow and log.live()) or log.pending():
         time.sleep(log.pause)
-        said += _write(log.more())
-    if not said + _write(log.more()):
+        said += screen.write(log.more())
+    if not said + screen.write(log.more()):
         say_aside(f"job {job}: nothing in its {which}{'; --stderr shows the other' if which == 'stdout' else ''}")
     return Exit.OK
 
@@ -56,7 +57,7 @@ def kill(job: str, queue: str | None) -> int:
     """Ends a job: at once where it waits, with the next heartbeat where it runs."""
     from pilot.assemble.jobs import cancel
 
-    click.echo(cancel(job, _queue(queue), user()))
+    click.echo(harmless(cancel(job, _queue(queue), user())))
     return Exit.OK
 
 
@@ -70,7 +71,7 @@ def replay(job: str, state: Path | None, queue: str | None, style: str) -> int:
     from pilot.assemble.jobs import retell
 
     for line in retell(job, _state(state, queue), style):
-        click.echo(line)
+        click.echo(harmless(line))
     return Exit.OK
 
 
@@ -96,12 +97,6 @@ def rerun(job: str, state: Path | None, queue: str | None, dry_run: bool) -> int
     from pilot.assemble.jobs import open_again
 
     return open_again(job, _state(state, queue), (), dry_run)
-
-
-def _write(said: bytes) -> int:
-    sys.stdout.buffer.write(said)
-    sys.stdout.buffer.flush()
-    return len(said)
 
 
 def _state(state: Path | None, queue: str | None) -> Path:

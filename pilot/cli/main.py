@@ -1,13 +1,13 @@
 """`pilot`: the sub-commands, found by name and imported on use, and the one place where errors become exit codes."""
 
 import signal
-import sys
 from collections.abc import Callable
 
 import click
 
 from pilot import __version__
 from pilot.cli.exits import Exit, Stop, exit_of
+from pilot.cli.say import say_aside
 from pilot.config.problems import ConfigProblems, JobProblems, did_you_mean
 from pilot.ports import PortError
 
@@ -145,5 +145,5 @@ def _usage(error: click.UsageError) -> str:
 
 def _say(text: str, code: int) -> int:
     if text:
-        sys.stderr.write(f"pilot: {text}\n")
+        say_aside(text)
     return int(code)

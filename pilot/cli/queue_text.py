@@ -1,16 +1,18 @@
 """How the queue's answers are printed: for people, or as JSON."""
 
 import json
-import sys
 from collections.abc import Sequence
 
+from pilot.cli.say import one_line
+from pilot.cli.say import say as say_line
 from pilot.model.plain import full_plain
 from pilot.model.queue import Explanation, JobRow, JobView, QueueSettings
 
 
 def say(text: str) -> None:
     """To standard output, which is the user's."""
-    sys.stdout.write(text + "\n" if text else "")
+    if text:
+        say_line(text)
 
 
 def print_settings(settings: QueueSettings, style: str) -> None:
@@ -32,7 +34,8 @@ def print_rows(rows: Sequence[JobRow], style: str) -> None:
 
 
 def _cells(row: JobRow) -> tuple[str, ...]:
-    return row.job_id, str(row.attempt), row.state, row.verdict or "-", row.owner, row.name
+    cells = row.job_id, str(row.attempt), row.state, row.verdict or "-", row.owner, row.name
+    return tuple(map(one_line, cells))
 
 
 def _table(lines: Sequence[tuple[str, ...]]) -> str:
@@ -52,7 +55,7 @@ def view_plain(view: JobView) -> dict[str, object]:
 def view_text(view: JobView) -> str:
     """One job for people: what is empty is left out."""
     shown = [(key, value) for key, value in view_plain(view).items() if value not in ("", [], None) and key != "spec"]
-    lines = [f"{key}: {value}" for key, value in shown if key not in ("reports", "fault")]
+    lines = [f"{key}: {one_line(str(value))}" for key, value in shown if key not in ("reports", "fault")]
     if view.fault is not None:
         lines.append(f"fault: {view.fault.code}: {view.fault.detail or view.fault.message}; {view.fault.remedy}")
     lines.append(f"command: {' '.join(view.spec.command)}")

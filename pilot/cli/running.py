@@ -13,7 +13,7 @@ from pilot.assemble.stay import least_lifetime
 from pilot.cli import requirements
 from pilot.cli.exits import Exit, Stop
 from pilot.cli.places import Place, made, state_for_one, state_of
-from pilot.cli.say import say, say_aside
+from pilot.cli.say import one_line, say, say_aside
 from pilot.config.problems import ConfigProblems
 from pilot.config.settings import Settings, load_settings
 from pilot.config.units import show_duration
@@ -205,7 +205,7 @@ class _Printer:
 
 
 def _line(report: Report) -> str:
-    where = f"{report.name} ({report.job_id}, attempt {report.attempt})"
+    where = f"{one_line(report.name)} ({report.job_id}, attempt {report.attempt})"
     if report.fault is None or report.verdict is Verdict.SUCCEEDED:
         return f"{report.verdict}: {where}: {len(report.outputs)} outputs, {report.seconds.running:.2f}s running"
     said = (report.fault.detail or report.fault.message).strip().splitlines()[-1]  # of a traceback, the end
