@@ -107,14 +107,15 @@ def decide(steward: Steward, seen: Tally, now: float) -> tuple[Steward, tuple[Wi
 
 
 def _watch(steward: Steward, seen: Tally, now: float) -> Steward:
-    """Notes since when the pilot has been idle, or has had nothing left but parked jobs."""
-    idle = not seen.busy and not seen.parked
-    resting = not seen.busy and not seen.claiming and seen.parked > 0
-    return replace(
-        steward,
-        idle_since=(now if steward.idle_since is None else steward.idle_since) if idle else None,
-        parked_since=(now if steward.parked_since is None else steward.parked_since) if resting else None,
-    )
+    """Notes since when the pilot has been idle, or has had nothing left but parked jobs: asking for more is no work.
+
+    A pilot whose parked jobs have had their time is idle: it leaves them to the next pilot of the same state.
+    """
+    resting = not seen.busy and seen.parked > 0
+    parked = (now if steward.parked_since is None else steward.parked_since) if resting else None
+    idle = not seen.busy and (parked is None or now - parked >= steward.rules.parked_patience)
+    since = (now if steward.idle_since is None else steward.idle_since) if idle else None
+    return replace(steward, idle_since=since, parked_since=parked)
 
 
 def _probing(steward: Steward, seen: Tally, now: float) -> Step:
@@ -259,7 +260,8 @@ def _open_moments(steward: Steward, seen: Tally) -> tuple[float | None, ...]:
     rules = steward.rules
     ask = None if steward.looking or not _room(steward, seen) else steward.next_ask
     drain = None if rules.deadline is None else _last_claim(rules.deadline, rules)
-    return ask, drain, rules.floor, _plus(steward.idle_since, rules.idle_exit)
+    patience = None if rules.idle_exit is None else _plus(steward.parked_since, rules.parked_patience)
+    return ask, drain, rules.floor, patience, _plus(steward.idle_since, rules.idle_exit)
 
 
 def _draining_moments(steward: Steward, seen: Tally) -> tuple[float | None, ...]:

@@ -282,6 +282,17 @@ def test_a_finished_pilot_waits_a_while_for_parked_outputs() -> None:
     assert wishes(steward, Tally(parked=1), 70.0) == (Leave(),)
 
 
+def test_asking_for_more_does_not_keep_a_pilot_whose_outputs_stay_parked() -> None:
+    steward, _, _ = decide(replace(opened(idle_exit=5.0), empty=1, next_ask=1e9), Tally(parked=1), 10.0)
+    for now in range(11, 70):
+        steward, _, _ = decide(steward, Tally(parked=1, claiming=("p-1",) if now % 2 else ()), float(now))
+        assert steward.stage is Stage.OPEN
+    steward, _, wake = decide(steward, Tally(parked=1), 70.0)
+    assert (steward.stage, wake) == (Stage.OPEN, 75.0)
+    steward, wanted, _ = decide(steward, Tally(parked=1), 75.0)
+    assert (steward.why, wanted) == ("idle", (Leave(),))
+
+
 def test_the_tally_of_jobs() -> None:
     grant = Grant("1", 1, JobSpec("n", ("true",), needs=(Needs(3),)), 60.0)
     jobs = (
