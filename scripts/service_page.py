@@ -73,6 +73,6 @@ What `/metrics` tells; `?format=influx` tells the same in Influx line protocol. 
 
 def numbers(face: Face) -> Iterator[str]:
     """One line a number."""
-    for family in face.numbers.collect():
+    for family in face.numbers().collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
         yield f"| `{name}` | {family.type} | {family.documentation} |"

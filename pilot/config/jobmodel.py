@@ -19,7 +19,7 @@ from pydantic import (
 from pilot.config import names
 from pilot.config.units import parse_duration, parse_size
 from pilot.model.files import CodePack, Input, Mode, Output
-from pilot.model.job import GpuNeeds, JobSpec, Needs
+from pilot.model.job import VARIANTS_CAP, GpuNeeds, JobSpec, Needs
 
 PETABYTE = 1 << 50
 YEAR = 366 * 86_400
@@ -152,7 +152,7 @@ def _needs_form(value: object) -> str:
 
 NeedsField = Annotated[
     Annotated[NeedsModel, Tag("(block)")]
-    | Annotated[list[NeedsModel], Field(min_length=1, max_length=32), Tag("(list)")],
+    | Annotated[list[NeedsModel], Field(min_length=1, max_length=VARIANTS_CAP), Tag("(list)")],
     Discriminator(_needs_form),
 ]
 

@@ -8,6 +8,9 @@ from pilot.model.files import CodePack, Input, Output, Resume, What
 from pilot.model.orders import Kind
 
 
+VARIANTS_CAP = 32  # of needs in one job: each is matched with every offer
+
+
 class Phase(StrEnum):
     """Where a job stands. Phases never go back."""
 

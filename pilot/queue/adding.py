@@ -8,8 +8,9 @@ from dataclasses import replace
 from hashlib import sha256
 
 from pilot.model.faults import Code, fault
-from pilot.model.job import Verdict
+from pilot.model.job import VARIANTS_CAP, Needs, Verdict
 from pilot.model.queue import JobRow, JobState, Submission
+from pilot.model.rules import broken, placed
 from pilot.ports import Final, Matcher
 from pilot.queue.fate import finish
 from pilot.queue.order import batch_of, predecessors
@@ -24,6 +25,8 @@ ID_LENGTH = 13  # 64 bits, five to a digit
 PAIRS = tuple(one + other for one in DIGITS for other in DIGITS)
 CHANCE_BITS = 22  # beside 42 bits of milliseconds, which last until 2109
 LARGEST_PRIORITY = 1 << 31
+LARGEST_FIGURE = 1 << 50  # bytes, seconds or pieces: a pebibyte, as in the job file
+CONDITION_LETTERS = 64
 
 BEFORE = "SELECT job, name, state, verdict FROM job WHERE job_id = ?"
 
@@ -35,11 +38,29 @@ def check(job: Submission, matcher: Matcher) -> None:
         raise Final(Code.JOB_INVALID, f"{label}: id {job.job_id!r}: letters, digits and . _ + - only, at most 128")
     if abs(job.spec.priority) >= LARGEST_PRIORITY:
         raise Final(Code.JOB_INVALID, f"{label}: priority {job.spec.priority}: too large")
+    if problem := broken(job.spec) or placed(job.spec):
+        raise Final(Code.JOB_INVALID, f"{label[:40]}: {problem}")
+    if problem := _unsound(job.spec.needs):
+        raise Final(Code.JOB_INVALID, f"{label}: needs: {problem}")
     pack = job.spec.code
     if pack is not None and (sha256(job.code).hexdigest() != pack.sha256 or len(job.code) != pack.size):
         raise Final(Code.JOB_INVALID, f"{label}: the code archive is not the one that its digest names")
     if job.spec.requirements:
         matcher.check(job.spec.requirements)
+
+
+def _unsound(needs: Sequence[Needs]) -> str:
+    """Why nothing could be matched with these needs; every variant costs every claim, and is shown to people."""
+    if len(needs) > VARIANTS_CAP:
+        return f"{len(needs)} variants; {VARIANTS_CAP} at most"
+    for each in needs:
+        gpus = each.gpus
+        figures = (each.memory_bytes, each.scratch_bytes, each.walltime_seconds, gpus.count, gpus.memory_bytes)
+        if each.cpus < 1 or not all(0 <= figure <= LARGEST_FIGURE for figure in (each.cpus, *figures)):
+            return "a number below zero, no core at all, or more than any machine has"
+        if max(len(gpus.capability), len(gpus.cuda)) > CONDITION_LETTERS:
+            return f"a condition on the device of more than {CONDITION_LETTERS} letters"
+    return ""
 
 
 def add_all(desk: Desk, jobs: Sequence[Submission]) -> list[JobRow]:

@@ -29,12 +29,12 @@ from pilot.queue.service.views import (
     amount,
     fault_row,
     job_line,
-    needs_text,
     old_fault_row,
     owner_counts,
     pilot_row,
     read,
     sum_of,
+    variants_text,
 )
 from pilot.queue.settings import read_settings
 from pilot.queue.store import Store
@@ -158,7 +158,7 @@ class Board:
             why = f"{nearest.clause}: wants {wanted}, the nearest offer has {offered}"
         else:
             why = "no pilot has asked lately"
-        text = "; or ".join(needs_text(each) for each in shape.needs)
+        text = variants_text(shape.needs)
         oldest = iso(row["oldest"])
         return ShapeRow(row["shape"], text, shape.owner, row["jobs"], oldest, fits, len(answers), clean(why)[:TEXT_CAP])
 

@@ -82,8 +82,6 @@ class Face:
         self._store = open_store(service.setting.path)
         self._boards: dict[str, Board] = {}
         self._calls: tuple[Call, ...] = ()
-        self.numbers = CollectorRegistry(auto_describe=False)
-        self.numbers.register(_Both(meter.registry, Gauges(self._views)))
 
     def calls(self, others: Sequence[Call]) -> tuple[Call, ...]:
         """The rows of the route table that show something; `others` are described beside them."""
@@ -112,15 +110,22 @@ class Face:
         found = await asyncio.to_thread(self._looked, sees, asked)
         return _compact(enveloped(full_plain(found)), request)
 
-    async def metrics(self, service: Service, _caller: Caller, request: Request) -> Response:
-        """Every number, in the format that is asked for."""
+    async def metrics(self, service: Service, caller: Caller, request: Request) -> Response:
+        """Every number, in the format that is asked for; of owners, those whose jobs the caller may see."""
+        numbers = self.numbers("" if self._shown.open_board else caller.sees)
         style = request.query_params.get("format", "prometheus")
         if style == "influx":
-            text = await asyncio.to_thread(influx_text, self.numbers, service.wall())
+            text = await asyncio.to_thread(influx_text, numbers, service.wall())
             return Response(text, headers=PLAIN, media_type=INFLUX)
         if style != "prometheus":
             raise BadBody(f"format {style[:40]!r}: use prometheus or influx")
-        return Response(await asyncio.to_thread(prometheus_text, self.numbers), headers=PLAIN, media_type=PROMETHEUS)
+        return Response(await asyncio.to_thread(prometheus_text, numbers), headers=PLAIN, media_type=PROMETHEUS)
+
+    def numbers(self, sees: str = "") -> CollectorRegistry:
+        """All numbers; where `sees` names an owner, no other is named in them."""
+        found = CollectorRegistry(auto_describe=False)
+        found.register(_Both(self._meter.registry, Gauges(self._views, sees)))
+        return found
 
     async def login(self, _service: Service, _caller: Caller, _request: Request) -> Response:
         """Where tokens come from."""

@@ -1,6 +1,6 @@
 """How the queue stands, as gauges drawn from the board at each scrape; and all numbers in either of two formats.
 
-Labels stay bounded: owners and shapes beyond the first few are summed up as `(others)`.
+Labels stay bounded: owners and shapes beyond the first few are summed up as `(others)`, long ones are cut.
 """
 
 import math
@@ -13,12 +13,14 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 
 from pilot.model.queue import QueueState
+from pilot.queue.service.labels import cut
 from pilot.queue.service.views import BoardView, Counts
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 INFLUX = "text/plain; charset=utf-8"
 OWNERS_TOLD = 20
 OTHERS = "(others)"
+LABEL_LETTERS = 64
 STATES = ("waiting", "held", "granted", "done")
 VERDICTS = ("succeeded", "failed", "interrupted", "cancelled", "declined")
 # A backslash at the end of a tag would swallow what follows, and Influx knows no way to write one there.
@@ -36,16 +38,17 @@ class Look(Protocol):
 
 
 class Gauges:
-    """A collector that looks when it is asked."""
+    """A collector that looks when it is asked; `sees` names the one owner who is named, "" = all."""
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: Look, sees: str = "") -> None:
         self._look = look
+        self._sees = sees
 
     def collect(self) -> Iterator[Metric]:
         """Every gauge, the queues side by side in it."""
         families: dict[str, Metric] = {}
         for view in self._look():
-            for name, text, labels, rows in _told(view):
+            for name, text, labels, rows in _told(view, self._sees):
                 family = families.setdefault(name, _family(name, text, labels))
                 assert isinstance(family, GaugeMetricFamily)
                 for values, value in rows:
@@ -79,10 +82,10 @@ def _family(name: str, text: str, labels: Sequence[str]) -> Metric:
     return GaugeMetricFamily(f"pilot_queue_{name}", text, labels=("queue", *labels))
 
 
-def _told(view: BoardView) -> Iterator[Told]:
+def _told(view: BoardView, sees: str) -> Iterator[Told]:
     yield from _jobs(view)
-    yield from _owners(view)
-    yield from _waiting(view)
+    yield from _owners(view, sees)
+    yield from _waiting(view, sees)
     yield from _pilots(view)
     yield from _service(view)
 
@@ -98,17 +101,18 @@ def _jobs(view: BoardView) -> Iterator[Told]:
     yield "jobs_done", "Jobs that are done, by verdict.", ("verdict",), ended
 
 
-def _owners(view: BoardView) -> Iterator[Told]:
-    told = {each.owner: each.counts for each in view.owners[:OWNERS_TOLD]}
-    rest = [each.counts for each in view.owners[OWNERS_TOLD:]]
-    if rest:
-        told[OTHERS] = Counts(**{name: sum(getattr(each, name) for each in rest) for name in STATES})
-    rows = [((owner, each), getattr(counts, each)) for owner, counts in told.items() for each in STATES]
+def _owners(view: BoardView, sees: str) -> Iterator[Told]:
+    owners = [each for each in view.owners if sees in ("", each.owner)]
+    told: dict[str, list[Counts]] = {}
+    for number, each in enumerate(owners):  # two long names may begin alike: then they are one
+        told.setdefault(cut(each.owner, LABEL_LETTERS) if number < OWNERS_TOLD else OTHERS, []).append(each.counts)
+    rows = [((owner, each), sum(getattr(one, each) for one in all_)) for owner, all_ in told.items() for each in STATES]
     yield "owner_jobs", "Jobs of the owners with most to do, by state.", ("owner", "state"), rows
 
 
-def _waiting(view: BoardView) -> Iterator[Told]:
-    rows = [((str(each.shape), each.needs), each.jobs) for each in view.shapes]
+def _waiting(view: BoardView, sees: str) -> Iterator[Told]:
+    shown = [each for each in view.shapes if sees in ("", each.owner)]
+    rows = [((str(each.shape), cut(each.needs, LABEL_LETTERS)), each.jobs) for each in shown]
     yield "waiting_jobs", "Waiting jobs, by what they ask; the largest groups.", ("shape", "needs"), rows
     unfit = sum(each.jobs for each in view.shapes if each.looked and not each.fits)
     yield _one("unfit_jobs", "Waiting jobs of the largest groups that no live offer fits.", unfit)

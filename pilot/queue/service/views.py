@@ -14,12 +14,14 @@ from pilot.model.plain import from_plain
 from pilot.model.queue import QueueSettings
 from pilot.queue.explaining import iso
 from pilot.queue.service.history import Sample
+from pilot.queue.service.labels import cut
 from pilot.queue.service.meter import FaultSeen
 
 T = TypeVar("T")
 
 LIVE_SECONDS = 180.0  # a pilot on an empty queue asks at least so often
 TEXT_CAP = 500
+VARIANTS_SHOWN = 4
 GIB = 1 << 30
 
 
@@ -150,6 +152,13 @@ def needs_text(needs: Needs) -> str:
     if needs.walltime_seconds:
         parts.append(f"{needs.walltime_seconds / 3600:.3g} h")
     return ", ".join(parts)
+
+
+def variants_text(variants: Sequence[Needs]) -> str:
+    """All variants, the first of them in words: what a submitter writes must not fill everybody's page."""
+    said = "; or ".join(needs_text(each) for each in variants[:VARIANTS_SHOWN])
+    more = len(variants) - VARIANTS_SHOWN
+    return cut(f"{said}; or {more} more" if more > 0 else said, TEXT_CAP)
 
 
 def amount(attribute: str, value: str) -> str:
