@@ -54,8 +54,9 @@ class Registration:
     """The queue knows this pilot; leases last `lease_seconds`.
 
     An empty queue is asked again after `poll_seconds`, and then at growing intervals up to `poll_cap_seconds`
-    (0 = they do not grow). Further jobs are wanted only while the pilot is younger than `timefloor_seconds` (0 = no
-    such limit). A queue that is `offline` gives nothing out, and waiting is no use.
+    (0 = they do not grow). Further jobs are wanted only while the pilot is younger than `timefloor_seconds`, and it
+    leaves in good order after `lifetime_seconds` (0 = no such limit). A queue that is `offline` gives nothing out, and
+    waiting is no use.
     """
 
     lease_seconds: float
@@ -63,6 +64,7 @@ class Registration:
     queue_state: str = "online"
     poll_cap_seconds: float = 0.0
     timefloor_seconds: float = 0.0
+    lifetime_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ from pilot.model.faults import panda_number
 from pilot.model.job import Phase, Verdict
 from pilot.ports import Server
 from pilot.wire import hearing, telling, transforms
+from pilot.wire.calls import CALLS
 from pilot.wire.definition import REFUSED
+from pilot.wire.queuekeys import IGNORED, KEYS
 from tests.contracts.panda_losses import LOSSES
 
 Table = Callable[[list[str], list[list[object]]], str]
@@ -24,7 +26,9 @@ VERBS = {
         "nothing; the answers of the last three are not waited upon",
     ),
     "claim": (
-        "`acquire_jobs`, one for all that is wanted on one offer, devices in `target_architecture`; then `starting`",
+        "`acquire_jobs`, one for all that is wanted on one offer, devices in `target_architecture`; where there are "
+        "devices, `get_detailed_info` of a job's task, for the definition leaves out which device it wishes; then "
+        "`starting`",
         "the claim id: an answer that was lost leaves its jobs `sent` until the server takes them for lost, and "
         "asking again gives others. Of the offer, requirements and images: memory, disk, time left and devices count, "
         "and cores as far as resource types tell them apart",
@@ -54,6 +58,25 @@ VERBS = {
     "code": ("nothing: sandboxes are inputs, fetched from the server's cache without a credential", "nothing"),
     "close": ("`update_worker_status` finished, where Harvester started the pilot", "nothing"),
 }
+
+# What PanDA lacks, and by which of our own calls a server of ours has it, or that there is none yet.
+BEYOND = {
+    "lease": ("renew", "the server's limit for silent pilots, hours"),
+    "claim id": ("claim", "nothing: an answer that is lost leaves its jobs `sent`"),
+    "offer and requirements": ("claim", "memory, disk, time left, devices and resource types of the offer"),
+    "resume": ("claim", "nothing: another attempt starts anew"),
+    "a look at the queue": ("changed", "nothing: each look is a claim"),
+    "units": (
+        "no call yet: they come with studies",
+        "event ranges; this pilot draws one for a job of `runHPO`",
+    ),
+    "gang": ("no call yet", "nothing: a job has one node"),
+    "stop-trial": (
+        "no call yet: it comes with studies",
+        "nothing: `softkill` ends a whole job",
+    ),
+}
+_NOT_YET = {"units": "unit", "gang": "gang", "stop-trial": "trial"}
 
 HEAD = """# A plain PanDA server as the queue
 
@@ -89,6 +112,11 @@ def page(table: Table) -> str:
         "## Promises of a queue that are not kept\n\n"
         "The contract of queues is asked of a real PanDA server too, less these:\n",
         table(["promise", "why"], [[name, loss.why] for name, loss in LOSSES.items()]),
+        _beyond(table),
+        "## What the site's queue data does\n\nOf the queue's JSON (CRIC), from `panda_queue_data` or the server's "
+        "cache. Keys that stand in neither table are not known to pilots, and not looked at.\n",
+        table(["key", "what it does"], [[f"`{key}`", what] for key, what in KEYS.items()]),
+        table(["key without effect", "why"], [[f"`{key}`", why] for key, why in IGNORED.items()]),
         "## Where a job stands\n",
         table(["phase", "`job_status`"], [[f"`{each.value}`", f"`{telling.STATES[each.value]}`"] for each in Phase]),
         "## How it ended\n",
@@ -99,6 +127,14 @@ def page(table: Table) -> str:
         LISTS,
     ]
     return "\n".join(parts)
+
+
+def _beyond(table: Table) -> str:
+    """Whoever adds a call for one of them has to say so above."""
+    assert {name for name, (call, _) in BEYOND.items() if call not in CALLS} == set(_NOT_YET)
+    assert not [each for each in CALLS for word in _NOT_YET.values() if word in each]
+    rows = [[name, f"`{call}`" if call in CALLS else call, there] for name, (call, there) in BEYOND.items()]
+    return "## What PanDA has no word for\n\n" + table(["what", "our own call", "on a plain PanDA server"], rows)
 
 
 def _verdict(verdict: Verdict) -> list[object]:

@@ -5,6 +5,7 @@ PanDA knows no claim id, no lease and no offer. What that costs, verb by verb, s
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from pilot.adapters.server_line import Line
 from pilot.adapters.server_panda_points import Points
@@ -26,6 +27,7 @@ from pilot.wire.points import wants_point
 from pilot.wire.queuedata import QueueData
 from pilot.wire.reading import Record
 from pilot.wire.site import Site
+from pilot.wire.transforms import NO_POINT
 
 PILOT = "/api/v1/pilot/"
 RESOURCE_TYPES = "/api/v1/metaconfig/get_resource_types"
@@ -66,7 +68,8 @@ class PandaServer:
                 self._line.call("POST", PILOT + path, arguments)
         state = self._queue.status if self._queue else "online"
         floor = float(self._queue.timefloor_seconds) if self._queue else 0.0
-        return Registration(self._site.lease_seconds, POLL_SECONDS, state, POLL_CAP_SECONDS, floor)
+        lifetime = float(self._site.limits.walltime_seconds)
+        return Registration(self._site.lease_seconds, POLL_SECONDS, state, POLL_CAP_SECONDS, floor, lifetime)
 
     def _resource_types(self) -> tuple[asking.Kind, ...]:
         """What sizes of jobs there are, for a slot that cannot take every one; none where the server does not tell."""
@@ -108,25 +111,33 @@ class PandaServer:
             definitions = asking.jobs_in(self._acquire(offer, count, kind))
         except WireError as problem:
             raise said_no(self._line, PILOT + "acquire_jobs", problem) from None
+        site = replace(self._site, room=asking.room_in(offer, count, self._hardware))
         grants: dict[tuple[str, int], Grant] = {}
         for each in definitions:
             with suppress(WireError):  # one that does not say which job it is cannot even be reported
-                grant = self._granted(each)
+                grant = self._granted(each, offer, site)
                 grants.setdefault((grant.job_id, grant.attempt), grant)
         wanted = list(grants.values())
         if wanted[count:]:
             self.give_back([Unclaim("", each.job_id, each.attempt, each.receipt) for each in wanted[count:]])
         return wanted[:count]
 
-    def _granted(self, definition: Record) -> Grant:
-        """The grant of that job; where it is to evaluate a point, with one that is drawn for it now."""
-        if not wants_point(definition):
-            return grant_of(definition, self._site)
+    def _granted(self, definition: Record, offer: Offer, site: Site) -> Grant:
+        """The grant of that job, with what stands elsewhere: what its task asks of devices, the point to evaluate."""
+        wanted = "what its task asks of devices could not be asked"
         try:
-            return grant_of(definition, self._site, self._points.draw(definition))
+            whole = self._with_devices(definition, offer)
+            wanted = "no point could be drawn"
+            return grant_of(whole, site, self._points.draw(whole) if wants_point(whole) else NO_POINT)
         except PortError as problem:
-            known, why = identity_of(definition), f"no point could be drawn: {problem.fault.detail}"
-            return refused(known, self._site, why, problem.fault.code)
+            known, why = identity_of(definition), f"{wanted}: {problem.fault.detail}"
+            return refused(known, site, why, problem.fault.code)
+
+    def _with_devices(self, definition: Record, offer: Offer) -> Record:
+        """The definition with its task's wishes for devices, by which PanDA chooses and which it does not hand out."""
+        task = asking.task_to_ask(definition) if offer.devices else None
+        wish = self._told.architecture(task) if task is not None else ""
+        return {**definition, "cmtConfig": wish} if wish else definition
 
     def _acquire(self, offer: Offer, count: int, kind: str) -> Reply:
         """A server that does not take the node's hardware is not told again."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pilot.adapters.server_line import Line
 from pilot.model.faults import Code
 from pilot.ports import Final, Passing, PortError
-from pilot.wire.asking import Arguments, id_of, statuses
+from pilot.wire.asking import TASK, Arguments, architecture_in, id_of, statuses
 from pilot.wire.envelope import Reply, WireError
 from pilot.wire.hearing import Heard, all_heard, heard
 from pilot.wire.status import Refused
@@ -23,6 +23,7 @@ class Told:
 
     def __init__(self, line: Line) -> None:
         self._line = line
+        self._tasks: dict[int, str] = {}  # what tasks ask of nodes, for their jobs come in numbers
 
     def update(self, updates: Sequence[Arguments]) -> list[Heard]:
         """What the server answers to each, in order; raises PortError where it did not take one."""
@@ -49,6 +50,22 @@ class Told:
             return heard(reply)
         except WireError as problem:
             raise said_no(self._line, f"{UPDATE} (job {update.get('job_id')})", problem) from None
+
+    def architecture(self, task: int) -> str:
+        """What that task asks of nodes, as its owner wrote it; "" where the server does not tell at all."""
+        if task not in self._tasks:
+            if len(self._tasks) >= MOST:
+                self._tasks.clear()
+            self._tasks[task] = self._asked_architecture(task)
+        return self._tasks[task]
+
+    def _asked_architecture(self, task: int) -> str:
+        try:
+            return architecture_in(self._line.call("GET", TASK, {"task_id": task}))
+        except Final:  # a server from before this call
+            return ""
+        except WireError as problem:
+            raise said_no(self._line, TASK, problem) from None
 
     def standing(self, jobs: Sequence[str]) -> dict[str, tuple[str, int]]:
         """Status and attempt of those jobs, as the server has them."""

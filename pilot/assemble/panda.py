@@ -71,7 +71,9 @@ def _site(settings: Settings, data: QueueData, environment: Mapping[str, str]) -
         lease_seconds=settings.panda_lease,
         image=settings.panda_image,
         output=settings.panda_output,
-        scratch_bytes=data.scratch_bytes,
+        limits=data.limits,
+        image_base=data.image_base,
+        environ=data.environ,
     )
 
 

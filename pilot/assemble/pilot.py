@@ -22,7 +22,7 @@ from pilot.adapters.system import SystemClock
 from pilot.assemble.queue import matcher, queue_path
 from pilot.assemble.server import is_remote, remote_storages, secret_files
 from pilot.assemble.server import servers_of as remote_servers
-from pilot.assemble.stay import is_offline, refusal, rules_of
+from pilot.assemble.stay import is_offline, refusal, rules_of, seconds_left
 from pilot.config.home import home
 from pilot.config.settings import Settings
 from pilot.core import ledger as books
@@ -184,7 +184,9 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Calla
     watch = Watch(lambda end: loop.post(end))  # noqa: PLW0108  the loop is made below
     payloads, staging = Payloads(doors, house, watch.peak), Staging(doors, house)
     poll = 0.0 if is_remote(settings.queue) else LOOK_EVERY
-    errands = Errands(server, pulse, lambda: offer_of(pilot_id, node, loop.offer_free(), settings), poll)
+    errands = Errands(
+        server, pulse, lambda: offer_of(pilot_id, node, loop.offer_free(), settings, seconds_left(rules)), poll
+    )
     desk = Desk(
         clock=clock,
         journal=journal,
@@ -200,8 +202,8 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Calla
     )
     registration = server.register(offer_of(pilot_id, node, node.slot, settings))
     log.event("registered", {"queue_state": registration.queue_state, "lease": registration.lease_seconds})
-    steward = Steward(rules_of(settings, registration))
-    loop = Loop(desk, steward, books.open_ledger(node.slot, node.cores))
+    rules = rules_of(settings, registration)
+    loop = Loop(desk, Steward(rules), books.open_ledger(node.slot, node.cores))
     crew = Crew(loop.post, _hand(staging, payloads), errands.serve)
     loop.crew = payloads.crew = crew
     launcher.attend(payloads.gone)
@@ -270,8 +272,10 @@ def _hand(staging: Staging, payloads: Payloads) -> Hand:
     return lambda task: hands[task.order.kind](task)
 
 
-def offer_of(pilot_id: str, node: Capabilities, free: View, settings: Settings) -> Offer:
-    """What is free now, as the queue is told."""
+def offer_of(
+    pilot_id: str, node: Capabilities, free: View, settings: Settings, seconds: float | None = None
+) -> Offer:
+    """What is free now, as the queue is told; for so long, else for the whole of a pilot's lifetime."""
     own = (("Requirements", settings.requirements),) if settings.requirements else ()
     return Offer(
         pilot_id=pilot_id,
@@ -279,7 +283,7 @@ def offer_of(pilot_id: str, node: Capabilities, free: View, settings: Settings) 
         cpus=free.cpus,
         memory_bytes=free.memory_bytes,
         scratch_bytes=free.scratch_bytes,
-        seconds=settings.lifetime,
+        seconds=settings.lifetime if seconds is None else seconds,
         devices=free.accelerators,
         runtime=settings.runtime if node.runtime.works else "none",
         images=tuple(each.name for each in node.images),

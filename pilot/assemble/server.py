@@ -39,8 +39,9 @@ def servers_of(settings: Settings, node: Capabilities | None = None) -> tuple[Se
         return _own(settings, line), _own(settings, pulse)
     from pilot.assemble.panda import panda_queue
 
-    _renew_with(settings, credentials, line)
     queue = panda_queue(settings, line, os.environ, node)
+    if queue.data.renewal:
+        _renew_with(settings, credentials, line)
     return queue.server(line), queue.server(pulse)
 
 

@@ -20,16 +20,17 @@ _UNASKED = Registration(lease_seconds=60.0, poll_seconds=1.0)
 
 
 def rules_of(settings: Settings, told: Registration) -> Rules:
-    """The rules of one pilot; a time floor of the site's own goes before the queue's."""
+    """The rules of one pilot; a time floor of the site's own goes before the queue's, of two lifetimes the shorter."""
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
     floor = settings.timefloor or told.timefloor_seconds
+    lifetime = min((each for each in (settings.lifetime, told.lifetime_seconds) if each), default=0.0)
     far = is_remote(settings.queue)
     cap = told.poll_cap_seconds or (POLL_CAP_AT_A_DISTANCE if far else 0.0)
     return Rules(
         prefix=secrets.token_hex(6),
         max_jobs=settings.max_jobs or None,
         idle_exit=settings.idle_exit or None,
-        deadline=now + settings.lifetime if settings.lifetime else None,
+        deadline=now + lifetime if lifetime else None,
         floor=now + floor if floor else None,
         closing=settings.grace + LAST_REPORT,
         prefetch=settings.prefetch,
@@ -37,6 +38,13 @@ def rules_of(settings: Settings, told: Registration) -> Rules:
         poll=told.poll_seconds,
         poll_cap=max(told.poll_seconds, cap),
     )
+
+
+def seconds_left(rules: Rules) -> float:
+    """How long this pilot will be here, for its offers; 0 = no end is known."""
+    if rules.deadline is None:
+        return 0.0
+    return max(1.0, float(int(rules.deadline - time.clock_gettime(time.CLOCK_BOOTTIME))))
 
 
 def least_lifetime(settings: Settings) -> float:

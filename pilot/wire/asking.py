@@ -9,16 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pilot.model.capability import Accelerator, Capabilities, Offer
+from pilot.wire.bounds import least
 from pilot.wire.envelope import Reply, WireError, shown
-from pilot.wire.reading import Record, number, records, text
-from pilot.wire.site import Site
+from pilot.wire.reading import Record, number, record, records, text
+from pilot.wire.site import Room, Site
 from pilot.wire.status import check_status
 
 MIB = 1 << 20
 GB = 10**9
 _LONGEST_ID = 19  # digits: what a signed 64-bit number may take
+TASK = "/api/v1/task/get_detailed_info"
 NO_JOBS = "No jobs in PanDA"  # the only sign by which the server tells an empty queue from a failure
 DRIVER = "GPUs_DriverVersion"  # HTCondor's name of the CUDA version that a driver brings
+KERNEL_DRIVER = "GPUs_KernelDriverVersion"  # the driver's own version, for which HTCondor has no name: 575.57.08
 
 # NVIDIA's compute capabilities, which the driver tells, by the generations as PanDA spells them.
 _GENERATIONS = (
@@ -37,25 +40,48 @@ Arguments = dict[str, object]
 
 def acquire(site: Site, offer: Offer, count: int, with_hardware: bool = True, kind: str = "") -> Arguments:
     """What is asked for `count` jobs that are to run beside one another on that offer, of that resource type."""
-    scratch = min(offer.scratch_bytes, site.scratch_bytes or offer.scratch_bytes)
+    scratch = least(offer.scratch_bytes, site.limits.scratch_bytes)
     asked: Arguments = {
         "site_name": site.resource,
         "computing_element": site.queue,
         "prod_source_label": site.label,
         "node": site.node,
-        "memory": offer.memory_bytes // MIB // count,
+        "memory": least(offer.memory_bytes // count, site.limits.memory_bytes) // MIB,
         "disk_space": scratch // MIB // count,
         "n_jobs": count,
     }
     wishes = {"resource_type": site.resource_type or kind, "job_type": site.job_type, "scheduler_id": site.scheduler}
     asked |= {name: value for name, value in wishes.items() if value}
-    if offer.seconds:
-        asked["remaining_time"] = int(offer.seconds)
+    seconds = least(int(offer.seconds), site.limits.walltime_seconds)
+    if seconds:
+        asked["remaining_time"] = seconds
     if site.harvester and site.worker is not None:
         asked |= {"harvester_id": site.harvester, "worker_id": site.worker}
     if with_hardware:
         asked["target_architecture"] = {"gpus": gpu_list(site, offer)}
     return asked
+
+
+def room_in(offer: Offer, count: int, with_hardware: bool) -> Room:
+    """What each of `count` jobs may take of that offer."""
+    kinds = {replace(each, uuid="", mig="") for each in offer.devices if each.health == "ok"}
+    return Room(offer.memory_bytes // count, offer.scratch_bytes // count, with_hardware and len(kinds) == 1)
+
+
+def task_to_ask(definition: Record) -> int | None:
+    """The task whose wishes for devices the definition leaves out, if it belongs to one."""
+    try:
+        told = any(each in text(definition, "cmtConfig") for each in ("&", "{"))
+        return None if told else number(definition, "taskID", 0) or None
+    except WireError:  # whoever reads the definition says what is wrong with it
+        return None
+
+
+def architecture_in(reply: Reply) -> str:
+    """The architecture field of the task in a `get_detailed_info` reply; "" where there is no such task."""
+    if not reply.success or reply.data is None:
+        return ""
+    return text(record(reply.data, "task"), "architecture")
 
 
 def refuses_hardware(reply: Reply) -> bool:
@@ -128,11 +154,12 @@ def gpu_maps(site: Site, offer: Offer) -> list[Arguments]:
 def gpu_list(site: Site, offer: Offer) -> list[Arguments]:
     """The healthy GPUs by kind; host and site as in the node's own row, for PanDA joins the two."""
     healthy = [replace(each, uuid="", mig="") for each in offer.devices if each.health == "ok"]
-    version = str(dict(offer.attributes).get(DRIVER, ""))
-    return [_gpu(each, count, site, version) for each, count in Counter(healthy).items()]
+    known = dict(offer.attributes)
+    versions = str(known.get(DRIVER, "")), str(known.get(KERNEL_DRIVER, ""))
+    return [_gpu(each, count, site, versions) for each, count in Counter(healthy).items()]
 
 
-def _gpu(device: Accelerator, count: int, site: Site, version: str) -> Arguments:
+def _gpu(device: Accelerator, count: int, site: Site, versions: tuple[str, str]) -> Arguments:
     nvidia = device.vendor.lower() == "nvidia"
     found: Arguments = {
         "site": site.site,
@@ -143,7 +170,8 @@ def _gpu(device: Accelerator, count: int, site: Site, version: str) -> Arguments
         "vram": device.memory_bytes // MIB,
         "architecture": generation(device.capability) if nvidia else "",
         "framework": "CUDA" if nvidia else "",
-        "framework_version": version if nvidia else "",
+        "framework_version": versions[0] if nvidia else "",
+        "driver_version": versions[1],
     }
     return found
 

@@ -68,6 +68,7 @@ class Definition:
     label: str = ""
     kind: str = ""
     image: str = ""
+    image_base: str = ""
     needs: Needs = field(default_factory=Needs)
     inputs: tuple[FileIn, ...] = ()
     outputs: tuple[FileOut, ...] = ()
@@ -89,8 +90,11 @@ def identity_of(data: Record) -> Identity:
     return Identity(str(number(data, "PandaID")), number(data, "attemptNr", 0))
 
 
-def read_definition(data: Record) -> Definition:
-    """The job in that object; raises WireError for what is no job, or none for this pilot."""
+def read_definition(data: Record, image_base: str = "", alike: bool = False) -> Definition:
+    """The job in that object; raises WireError for what is no job, or none for this pilot.
+
+    `image_base` stands before relative names of images; `alike` says that the server chose by devices all of one kind.
+    """
     known = identity_of(data)
     for key, what in REFUSED.items():
         if _asked(data.get(key)):
@@ -105,8 +109,9 @@ def read_definition(data: Record) -> Definition:
         user=text(data, "prodUserID"),
         label=text(data, "prodSourceLabel"),
         kind=text(data, "processingType"),
-        image=_image(data),
-        needs=_needs(data),
+        image=_image(data, image_base),
+        image_base=image_base,
+        needs=_needs(data, alike),
         inputs=_inputs(data),
         outputs=_outputs(data),
         log=_log(data),
@@ -138,26 +143,33 @@ def _parameters(raw: str) -> str:
     return plain if all(each.isprintable() or each in "\n\t" for each in plain) else raw
 
 
-def _image(data: Record) -> str:
+def _image(data: Record, base: str) -> str:
     options = data.get("containerOptions")
     inner = text(record(options, "containerOptions"), "containerImage") if isinstance(options, Mapping) else ""
     if inner and _INNER_SCRIPT not in text(record(options, "containerOptions"), "containerExec"):
         raise WireError("containerOptions: a command of the task's own around the payload is not translated")
-    return image_reference(text(data, "container_name") or inner)
+    return image_reference(text(data, "container_name") or inner, base)
 
 
-def image_reference(said: str) -> str:
-    """PanDA's name of an image as ours: a bare `account/name:tag` is one of a registry, a path or plain word stays."""
+def image_reference(said: str, base: str = "") -> str:
+    """PanDA's name of an image as ours: below the site's own base, where it has one and the name is relative.
+
+    Without a base, a bare `account/name:tag` is one of a registry, and a plain word stays.
+    """
     scheme, separator, _ = said.partition("://")
     if separator and scheme not in ("docker", "oras"):
         raise WireError(f"the image {shown(said)} is none that can be fetched")
     if cleaned(said) != said or not said.isprintable() or any(each in said for each in ' ,"'):
         raise WireError(f"the image {shown(said)} is none")
+    if base and said and not separator and not said.startswith("/"):
+        if ".." in said.split("/"):
+            raise WireError(f"the image {shown(said)} leads out of the site's IMAGE_BASE")
+        return f"{base.rstrip('/')}/{said}"
     bare = not separator and not said.startswith("/") and ("/" in said or ":" in said)
     return f"docker://{said}" if bare else said
 
 
-def _needs(data: Record) -> Needs:
+def _needs(data: Record, alike: bool) -> Needs:
     """Cores, memory and disk in PanDA's units; a walltime beyond a year is none."""
     walltime = number(data, "maxWalltime", 0)
     return Needs(
@@ -165,7 +177,7 @@ def _needs(data: Record) -> Needs:
         memory_bytes=number(data, "minRamCount", 0) * MIB,
         scratch_bytes=number(data, "maxDiskCount", 0) * MIB,
         walltime_seconds=walltime if walltime <= _LONGEST_TIME else 0,
-        gpus=gpu_wishes(text(data, "cmtConfig")),
+        gpus=gpu_wishes(text(data, "cmtConfig"), alike),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pilot.model.faults import Code, fault
 from pilot.model.files import Input, Output
 from pilot.model.job import Grant, JobSpec
+from pilot.wire.bounds import bounded, check_inputs
 from pilot.wire.definition import Definition, FileIn, FileOut, Identity, identity_of, job_name, read_definition
 from pilot.wire.envelope import WireError
 from pilot.wire.places import endpoint_of, url_of
@@ -23,7 +24,7 @@ def grant_of(data: Record, site: Site, point: Point = NO_POINT) -> Grant:
     """The grant of that job; raises WireError only where it does not even say which job it is."""
     known = identity_of(data)
     try:
-        definition = read_definition(data)
+        definition = read_definition(data, site.image_base, site.room.alike)
         spec = spec_of(definition, site, point)
     except WireError as problem:
         return refused(known, site, str(problem))
@@ -41,13 +42,14 @@ def refused(known: Identity, site: Site, why: str, code: Code = Code.JOB_INVALID
 
 def spec_of(definition: Definition, site: Site, point: Point = NO_POINT) -> JobSpec:
     """What that job wants, in our words; raises WireError where this pilot cannot say it."""
+    check_inputs(definition.inputs, site)
     program = program_of(definition, point)
     return JobSpec(
         name=definition.name,
         command=program.command,
         image=program.image or site.image,
         environment=_environment(definition, site),
-        needs=(definition.needs,),
+        needs=(bounded(definition.needs, site),),
         inputs=(*(_input(each, site) for each in definition.inputs), *program.more),
         outputs=tuple(_output(each, site) for each in definition.outputs),
         network=site.network,
@@ -59,6 +61,7 @@ def spec_of(definition: Definition, site: Site, point: Point = NO_POINT) -> JobS
 def _environment(definition: Definition, site: Site) -> tuple[tuple[str, str], ...]:
     """What PanDA's payloads find in their environment, less everything that would be a credential."""
     values = {
+        **dict(site.environ),
         "PandaID": definition.job_id,
         "PANDAID": definition.job_id,
         "PanDA_TaskID": definition.task,

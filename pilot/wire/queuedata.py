@@ -1,15 +1,22 @@
 """What a site says of its PanDA queue (CRIC's JSON), as far as a pilot acts on it."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pilot.wire.envelope import WireError, shown
-from pilot.wire.reading import Record, flag, number, record, text
+from pilot.wire.reading import Record, number, record, text
+from pilot.wire.site import Limits
 
 MIB = 1 << 20
 TEST = "test"
 # PanDA's states of a queue -> what a pilot does there; in brokeroff jobs that are assigned are still given out.
 STATUSES = {"online": "online", "brokeroff": "online", "test": "test", "offline": "offline", "": "online"}
+_LONGEST_ENVIRON = 4000  # characters: what PanDA's own column holds
+# Plain assignments: values with spaces in quotes.
+_VARIABLE = re.compile(r"""(?:^|(?<=[\s;]))([A-Za-z_][A-Za-z0-9_]{0,127})=("[^"]*"|'[^']*'|[^\s;"']*)(?=[\s;]|$)""")
+# What decides how programs are found and loaded, or who the pilot is: never a site's word to a payload.
+_NOT_OURS = re.compile(r"PATH|HOME|TMPDIR|LD_.*|PILOT_.*|X509_.*|.*TOKEN.*|(APPTAINER|SINGULARITY).*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +28,13 @@ class QueueData:
     site: str
     status: str = "online"
     cores: int = 0
-    memory_bytes: int = 0
-    scratch_bytes: int = 0
-    input_bytes: int = 0
-    walltime_seconds: int = 0
+    limits: Limits = Limits()  # noqa: RUF009  frozen, like the default that it is
     timefloor_seconds: int = 0
-    resource_type: str = ""
     image_base: str = ""
+    environ: tuple[tuple[str, str], ...] = ()
     endpoints: tuple[str, ...] = ()
     hardware: bool = True
-    cvmfs: bool = False
+    renewal: bool = True
 
 
 def queue_data(data: object, name: str) -> QueueData:
@@ -49,17 +53,36 @@ def queue_data(data: object, name: str) -> QueueData:
         site=text(one, "atlas_site") or text(one, "gstat") or text(one, "panda_resource") or name,
         status=STATUSES[status],
         cores=number(one, "corecount", 0),
+        limits=_limits(one),
+        timefloor_seconds=number(one, "timefloor", 0) * 60,
+        image_base=_image_base(catchall),
+        environ=tuple(_environ(text(one, "environ"))),
+        endpoints=tuple(_endpoints(one)),
+        hardware="no_target_architecture" not in catchall,
+        renewal="no_token_renewal" not in catchall,
+    )
+
+
+def _limits(one: Record) -> Limits:
+    params = one.get("params")
+    graces = record(params, "params") if params else {}
+    return Limits(
         memory_bytes=number(one, "maxrss", 0) * MIB,
         scratch_bytes=number(one, "maxwdir", 0) * MIB,
         input_bytes=number(one, "maxinputsize", 0) * MIB,
         walltime_seconds=number(one, "maxtime", 0),
-        timefloor_seconds=number(one, "timefloor", 0) * 60,
-        resource_type=text(one, "resource_type"),
-        image_base=_image_base(catchall),
-        endpoints=tuple(_endpoints(one)),
-        hardware="no_target_architecture" not in catchall,
-        cvmfs=flag(one, "is_cvmfs"),
+        memory_grace=number(graces, "pilot_rss_grace", 0),
+        scratch_grace=number(graces, "pilot_maxwdir_grace", 0),
+        walltime_grace=number(graces, "pilot_walltime_grace", 0),
     )
+
+
+def _environ(said: str) -> Iterator[tuple[str, str]]:
+    """The plain `NAME=VALUE` in a site's words; commands, references and loaders' switches are none."""
+    for name, value in _VARIABLE.findall(said[:_LONGEST_ENVIRON]):
+        plain = value.strip("\"'")
+        if plain.isprintable() and not any(each in plain for each in "$`") and not _NOT_OURS.fullmatch(name):
+            yield name, plain
 
 
 def _one(data: Record, name: str) -> Record:

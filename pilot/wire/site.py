@@ -7,6 +7,31 @@ from pilot.wire.places import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What the site gives one job at most, and by how much a job may exceed what it asked for.
+
+    Sizes in bytes, times in seconds, 0 = no limit; graces in percent.
+    """
+
+    memory_bytes: int = 0
+    scratch_bytes: int = 0
+    input_bytes: int = 0
+    walltime_seconds: int = 0
+    memory_grace: int = 0
+    scratch_grace: int = 0
+    walltime_grace: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What of the offer one job of a claim may take; `alike`: the server was told of the devices, all of one kind."""
+
+    memory_bytes: int = 0
+    scratch_bytes: int = 0
+    alike: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """One PanDA queue as its pilots see it.
 
@@ -14,8 +39,8 @@ class Site:
     `node` is the one host name under which this node is known everywhere, `label` the kind of jobs asked for.
     `scheduler`, `harvester` and `worker` are there where Harvester started this pilot. `batch` is the batch job,
     `version` and `log_url` go into the pilot id. `lease_seconds` is how long the server waits for a heartbeat, `image`
-    what jobs run in that name none, `output` the endpoint of outputs that name none, `scratch_bytes` the most disk
-    space that the site gives a pilot (0 = no limit).
+    what jobs run in that name none, `image_base` what stands before relative names of images, `environ` what the site
+    wants in every payload's environment, `output` the endpoint of outputs that name none. `room` belongs to one claim.
     """
 
     queue: str
@@ -37,7 +62,10 @@ class Site:
     lease_seconds: float = 7200.0
     image: str = ""
     output: str = ""
-    scratch_bytes: int = 0
+    limits: Limits = Limits()
+    image_base: str = ""
+    environ: tuple[tuple[str, str], ...] = ()
+    room: Room = Room()
     network: str = "outbound"
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
 

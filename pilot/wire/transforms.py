@@ -59,7 +59,7 @@ def _plain(definition: Definition) -> Program:
         raise WireError("jobPars: --overwriteStorageData and ZIP_MAP are not done by this pilot")
     rest = _PILOTS_OWN.sub("", definition.parameters)
     named = _CONTAINER.search(rest)
-    image = image_reference(named[1]) if named else definition.image
+    image = image_reference(named[1], definition.image_base) if named else definition.image
     line = f"{definition.transformation} {_CONTAINER.sub('', rest)}".strip()
     return Program(script.shell([line]) if _SHELL_SIGNS.search(line) else words(line), image)
 
@@ -122,7 +122,7 @@ _DATA = re.compile(r"(?<![\w./-])/data(?![\w.-])")
 def _run_container(definition: Definition) -> Program:
     """The user's command in the working directory; the script's own container becomes the job's."""
     given = RUNCONTAINER.parse(definition.parameters)
-    image = image_reference(given.get("--containerImage", "")) or definition.image
+    image = image_reference(given.get("--containerImage", ""), definition.image_base) or definition.image
     if not image:
         raise WireError("runcontainer: there is no --containerImage")
     command = exec_string(given)

@@ -23,12 +23,16 @@ GENERATIONS = {
 }
 
 
-def gpu_wishes(architecture: str) -> GpuNeeds:
-    """What that architecture field asks of accelerators; raises WireError for what this pilot cannot promise."""
+def gpu_wishes(architecture: str, alike: bool = False) -> GpuNeeds:
+    """What that architecture field asks of accelerators; raises WireError for what this pilot cannot promise.
+
+    `alike`: the server was told of the slot's devices, all of one kind, so that a model or driver that is asked for is
+    there, whichever device the job gets.
+    """
     if len(architecture) > _LONGEST:
         raise WireError(f"architecture: more than {_LONGEST} characters")
     spec = _json_spec(architecture) if architecture.startswith("{") else _old_spec(architecture)
-    return _needs(spec) if spec else GpuNeeds()
+    return _needs(spec, alike) if spec else GpuNeeds()
 
 
 def _json_spec(architecture: str) -> Record:
@@ -55,11 +59,11 @@ def _condition(written: str) -> tuple[str, str]:
     return names.get(found[1], found[1]), sign + found[3]
 
 
-def _needs(spec: Record) -> GpuNeeds:
+def _needs(spec: Record, alike: bool) -> GpuNeeds:
     vendor = text(spec, "vendor") or "*"
     if vendor != "*" and not re.fullmatch(r"nvidia", vendor, re.IGNORECASE):
         raise WireError(f"architecture: GPUs of {shown(vendor)} are not offered by this pilot, only NVIDIA's are")
-    for key in ("model", "driver_version"):
+    for key in () if alike else ("model", "driver_version"):
         if spec.get(key) not in (None, "", "*"):
             raise WireError(f"architecture: a condition on the GPU's {key} ({shown(spec[key])}) cannot be checked here")
     return GpuNeeds(1, _memory(text(spec, "vram")), _generation(text(spec, "microarchitecture")), _cuda(spec))

@@ -8,11 +8,12 @@ from pilot.adapters.server_panda import PandaServer
 from pilot.model.capability import Accelerator, Capabilities, LimitedBy, Offer, View
 from pilot.model.faults import Code, fault
 from pilot.model.files import CodePack, FileRecord
-from pilot.model.job import Grant, Verdict
+from pilot.model.job import GpuNeeds, Grant, Verdict
 from pilot.model.report import Report
 from pilot.ports import Beat, ClaimRequest, Final, Passing, Unclaim
 from pilot.wire.envelope import Reply
 from pilot.wire.queuedata import QueueData
+from pilot.wire.site import Limits
 from tests.fakes.panda import Panda
 from tests.unit.wire.recorded import SITE, definition
 
@@ -426,3 +427,57 @@ def test_a_loss_that_nobody_takes_fails_the_job_and_says_so(panda: Panda) -> Non
     panda.points.clear()
     server(panda).report([report(grant, message="loss=0.25")])
     assert "iDDS did not take the loss 0.25" in str(panda.rows[6003].updates[-1]["pilot_error_diag"])
+
+
+# --- devices ---
+
+A100 = Accelerator("GPU-1", "nvidia", "NVIDIA A100-SXM4-40GB", 40960 << 20, "8.0")
+WISH = '{"gpu_spec": {"vendor": "nvidia", "model": ".*A100.*", "vram": ">=40000"}}'
+
+
+def with_devices(panda: Panda, *devices: Accelerator, jobs: int = 1) -> list[Grant]:
+    for number in range(jobs):
+        panda.add(definition("echo", PandaID=77 + number, taskID=9, cmtConfig="x86_64-el9"))
+    offered = replace(OFFER, devices=devices)
+    return [each for each in server(panda).claim(claims(*"abcd"[:jobs], offer=offered)) if each is not None]
+
+
+def test_a_job_gets_the_device_that_its_task_wishes(panda: Panda) -> None:
+    panda.tasks[9] = WISH
+    grants = with_devices(panda, A100, replace(A100, uuid="GPU-2"), jobs=2)
+    assert [each.spec.needs[0].gpus for each in grants] == [GpuNeeds(1, 40000 << 20)] * 2
+    assert panda.verbs().count("get_detailed_info") == 1  # jobs of one task come in numbers
+
+
+def test_a_node_without_devices_asks_no_task(panda: Panda) -> None:
+    panda.tasks[9] = ""
+    (grant,) = with_devices(panda)
+    assert grant.refusal is None
+    assert "get_detailed_info" not in panda.verbs()
+
+
+def test_a_model_is_no_promise_among_several_kinds(panda: Panda) -> None:
+    panda.tasks[9] = WISH
+    (grant,) = with_devices(panda, A100, replace(A100, uuid="GPU-2", model="Tesla T4"))
+    assert grant.refusal is not None
+    assert "model" in grant.refusal.detail
+
+
+def test_a_task_that_is_not_known_wishes_nothing(panda: Panda) -> None:
+    (grant,) = with_devices(panda, A100)
+    assert (grant.refusal, grant.spec.needs[0].gpus) == (None, GpuNeeds())
+
+
+def test_a_task_that_cannot_be_asked_costs_no_job(panda: Panda) -> None:
+    panda.tasks[9] = WISH
+    panda.broken = [(LOST, True)]
+    panda.broken.insert(0, (None, True))  # type: ignore[arg-type]  # the claim itself goes through
+    (grant,) = with_devices(panda, A100)
+    assert grant.refusal is not None
+    assert grant.refusal.code is Code.SERVER_UNREACHABLE
+    assert "what its task asks of devices could not be asked" in grant.refusal.detail
+
+
+def test_the_queues_maxtime_is_the_pilots_lifetime(panda: Panda) -> None:
+    assert server(panda, limits=Limits(walltime_seconds=600)).register(OFFER).lifetime_seconds == 600.0
+    assert server(panda).register(OFFER).lifetime_seconds == 0.0

@@ -12,6 +12,7 @@ from pilot.wire.envelope import Reply, read_reply
 
 OLD = "Argument error: got an unexpected keyword argument 'target_architecture'"
 FINAL = ("finished", "failed")
+GETS = ("is_alive", "get_job_status", "get_resource_types", "get_detailed_info")
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Panda:
     ranges: list[str] = field(default_factory=list)
     points: dict[str, dict[str, object]] = field(default_factory=dict)
     kinds: list[dict[str, object]] = field(default_factory=list)
+    tasks: dict[int, str] = field(default_factory=dict)
     closed: int = 0
 
     def add(self, definition: Mapping[str, object]) -> Row:
@@ -53,7 +55,7 @@ class Panda:
         """One request: everything goes through text and back, as over a wire."""
         verb, asked = path.rpartition("/")[2], json.loads(json.dumps(dict(arguments)))
         assert path.startswith("/api/v1/")
-        assert method == ("GET" if verb in ("is_alive", "get_job_status", "get_resource_types") else "POST")
+        assert method == ("GET" if verb in GETS else "POST")
         self.seen.append((verb, asked))
         problem, done = self.broken.pop(0) if self.broken else (None, True)
         reply = self._answer(verb, asked) if done else Reply(True)
@@ -133,6 +135,13 @@ class Panda:
 
     def get_resource_types(self, asked: dict[str, object]) -> Reply:
         return Reply(True, "", self.kinds) if self.kinds else Reply(False, "database error in the PanDA server")
+
+    def get_detailed_info(self, asked: dict[str, object]) -> Reply:
+        number = asked["task_id"]
+        assert isinstance(number, int)
+        if number not in self.tasks:
+            return Reply(False, "Task not found or error retrieving task info")
+        return Reply(True, "", {"jediTaskID": number, "architecture": self.tasks[number]})
 
     def update_worker_status(self, asked: dict[str, object]) -> Reply:
         return Reply(True)

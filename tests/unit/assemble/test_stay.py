@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from pilot.assemble.stay import POLL_CAP_AT_A_DISTANCE, least_lifetime, refusal, rules_of
+from pilot.assemble.stay import POLL_CAP_AT_A_DISTANCE, least_lifetime, refusal, rules_of, seconds_left
 from pilot.config.settings import Settings
 from pilot.model.capability import Capabilities, LimitedBy, RuntimeFinding, View
 from pilot.model.faults import Code
@@ -63,3 +63,18 @@ def test_no_business_at_an_offline_queue_or_without_a_runtime() -> None:
     unfit = refusal(FAR, none_works, TOLD)
     assert isinstance(unfit, Final)
     assert "no user namespaces" in unfit.fault.detail
+
+
+@pytest.mark.parametrize(
+    ("own", "queues", "shorter"),
+    [(0.0, 0.0, 0.0), (50.0, 0.0, 50.0), (0.0, 70.0, 70.0), (50.0, 70.0, 50.0), (90.0, 70.0, 70.0)],
+)
+def test_of_two_lifetimes_the_shorter(own: float, queues: float, shorter: float) -> None:
+    rules = rules_of(replace(FAR, lifetime=own), replace(TOLD, lifetime_seconds=queues))
+    assert (rules.deadline is None) is (shorter == 0.0)
+    assert seconds_left(rules) == pytest.approx(shorter, abs=2.0)
+
+
+def test_what_is_left_of_a_lifetime_is_never_without_end() -> None:
+    over = replace(rules_of(HERE, TOLD), deadline=boot() - 10.0)
+    assert seconds_left(over) == 1.0

@@ -7,6 +7,7 @@ import pytest
 from pilot.model.capability import Accelerator, Capabilities, LimitedBy, Offer, View
 from pilot.wire import asking
 from pilot.wire.envelope import Reply, WireError
+from pilot.wire.site import Limits, Room
 from pilot.wire.status import Refused
 from tests.unit.wire.recorded import SITE
 
@@ -16,7 +17,7 @@ OFFER = Offer("p", "wn1", 8, 16 * GIB, 40 * GIB)
 GPUS = replace(
     OFFER,
     devices=(H100, replace(H100, uuid="GPU-2"), replace(H100, uuid="GPU-3", health="xid 79")),
-    attributes=(("GPUs_DriverVersion", "13.3"),),
+    attributes=(("GPUs_DriverVersion", "13.3"), ("GPUs_KernelDriverVersion", "610.43.02")),
 )
 
 
@@ -34,7 +35,7 @@ def test_one_job() -> None:
 
 
 def test_several_jobs_share_the_offer() -> None:
-    asked = asking.acquire(replace(SITE, scratch_bytes=10 * GIB), OFFER, 4, with_hardware=False)
+    asked = asking.acquire(replace(SITE, limits=Limits(scratch_bytes=10 * GIB)), OFFER, 4, with_hardware=False)
     assert (asked["memory"], asked["disk_space"], asked["n_jobs"]) == (4096, 2560, 4)
     assert "target_architecture" not in asked
 
@@ -45,6 +46,39 @@ def test_harvesters_words_and_the_time_left() -> None:
     assert (asked["scheduler_id"], asked["harvester_id"], asked["worker_id"]) == ("H", "H", 42)
     assert (asked["resource_type"], asked["job_type"], asked["remaining_time"]) == ("MCORE", "user", 3599)
     assert "worker_id" not in asking.acquire(replace(site, worker=None), OFFER, 1)
+
+
+def test_no_more_is_told_than_the_queue_gives() -> None:
+    limits = Limits(memory_bytes=3 * GIB, walltime_seconds=7200)
+    asked = asking.acquire(replace(SITE, limits=limits), OFFER, 4)
+    assert (asked["memory"], asked["remaining_time"]) == (3072, 7200)
+    asked = asking.acquire(replace(SITE, limits=limits), replace(OFFER, seconds=60.0), 8)
+    assert (asked["memory"], asked["remaining_time"]) == (2048, 60)
+
+
+def test_the_room_of_one_job() -> None:
+    assert asking.room_in(GPUS, 2, with_hardware=True) == Room(8 * GIB, 20 * GIB, alike=True)
+    mixed = replace(GPUS, devices=(H100, replace(H100, model="A100")))
+    assert not asking.room_in(mixed, 1, with_hardware=True).alike
+    assert not asking.room_in(GPUS, 1, with_hardware=False).alike
+    assert not asking.room_in(OFFER, 1, with_hardware=True).alike
+
+
+@pytest.mark.parametrize(
+    ("config", "task", "asked"),
+    [("x86_64-el9", 7, 7), ("NULL", "7", 7), ("x&nvidia", 7, None), ('{"gpu_spec": 1}', 7, None), (None, "NULL", None),
+     ([], 7, None), ("", "x", None)],
+)  # fmt: skip
+def test_whose_wishes_are_asked_for(config: object, task: object, asked: int | None) -> None:
+    assert asking.task_to_ask({"cmtConfig": config, "taskID": task}) == asked
+
+
+def test_what_a_task_asks_of_nodes() -> None:
+    assert asking.architecture_in(Reply(True, "", {"architecture": "x&nvidia"})) == "x&nvidia"
+    assert asking.architecture_in(Reply(True, "", {"architecture": None})) == ""
+    assert asking.architecture_in(Reply(False, "Task not found")) == ""
+    with pytest.raises(WireError):
+        asking.architecture_in(Reply(True, "", [1]))
 
 
 def test_devices_travel_with_the_question() -> None:
@@ -60,6 +94,7 @@ def test_devices_travel_with_the_question() -> None:
                 "architecture": "Hopper",
                 "framework": "CUDA",
                 "framework_version": "13.3",
+                "driver_version": "610.43.02",
             }
         ]
     }

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from pilot.model.job import GpuNeeds, Grant, Needs
 from pilot.wire.envelope import WireError
 from pilot.wire.grants import grant_of
 from pilot.wire.receipt import Receipt, read_receipt
+from pilot.wire.site import Limits, Room, Site
 from tests.unit.wire.recorded import SITE, definition
 
 MIB = 1 << 20
@@ -217,3 +219,77 @@ def test_any_definition_becomes_a_grant_or_a_reason(name: str, changes: dict[str
 def test_any_parameters_of_a_transform(text: str) -> None:
     found = grant("rungen", jobPars=f"-p x {text}")
     assert found.refusal is not None or found.spec.command[:2] == ("/bin/sh", "-c")
+
+
+# --- what the site's queue adds and takes away ---
+
+
+def at(site: Site, name: str = "echo", **changes: object) -> Grant:
+    return grant_of(definition(name, **changes), site)
+
+
+def needs_at(room: Room = Room(), **limits: int) -> Needs:  # noqa: B008  frozen
+    """Of the captured job: 500 MiB, 100 MiB, 3600 s."""
+    (found,) = at(replace(SITE, limits=Limits(**limits), room=room)).spec.needs
+    return found
+
+
+def test_maxtime_bounds_the_walltime() -> None:
+    assert needs_at(walltime_seconds=600).walltime_seconds == 600
+    assert needs_at(walltime_seconds=7200).walltime_seconds == 3600
+    (unsaid,) = at(replace(SITE, limits=Limits(walltime_seconds=600)), maxWalltime=0).spec.needs
+    assert unsaid.walltime_seconds == 600
+
+
+def test_graces_are_given_as_far_as_there_is_room() -> None:
+    graces = {"memory_grace": 50, "scratch_grace": 20, "walltime_grace": 10}
+    assert needs_at(**graces) == Needs(1, 750 * MIB, 120 * MIB, 3960)
+    assert needs_at(Room(600 * MIB, 110 * MIB), **graces) == Needs(1, 600 * MIB, 110 * MIB, 3960)
+    assert needs_at(Room(400 * MIB, 90 * MIB), **graces) == Needs(1, 500 * MIB, 100 * MIB, 3960)
+    assert needs_at(walltime_seconds=3700, **graces).walltime_seconds == 3700
+
+
+def test_a_job_that_names_no_disk_may_fill_what_the_queue_gives() -> None:
+    site = replace(SITE, limits=Limits(scratch_bytes=100 * MIB, scratch_grace=20), room=Room(0, 1000 * MIB))
+    (found,) = at(site, maxDiskCount=0, minRamCount=0).spec.needs
+    assert (found.scratch_bytes, found.memory_bytes) == (120 * MIB, 0)
+
+
+def test_inputs_beyond_maxinputsize_decline_the_job() -> None:
+    files = {
+        "inFiles": "a,b,c", "fsize": f"{2 * MIB},{MIB + 1},NULL", "scopeIn": "s,s,s",
+        "ddmEndPointIn": "TEST_RSE,TEST_RSE,TEST_RSE", "checksum": "",
+    }  # fmt: skip
+    assert at(replace(SITE, limits=Limits(input_bytes=4 * MIB)), **files).refusal is None
+    found = at(replace(SITE, limits=Limits(input_bytes=3 * MIB)), **files).refusal
+    assert found is not None
+    assert found.detail == "inFiles: 4 MiB, and the queue takes at most 3 MiB of inputs (maxinputsize)"
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        ("ml/torch:2", "/cvmfs/u/ml/torch:2"),
+        ("torch.sif", "/cvmfs/u/torch.sif"),
+        ("/here/x.sif", "/here/x.sif"),
+        ("docker://ml/torch:2", "docker://ml/torch:2"),
+        ("", ""),
+    ],
+)
+def test_image_base_stands_before_relative_names(named: str, found: str) -> None:
+    site = replace(SITE, image_base="/cvmfs/u/")
+    assert at(site, container_name=named).spec.image == found
+    if named:
+        assert at(site, jobPars=f"--containerImage {named} x").spec.image == found
+
+
+def test_an_image_does_not_leave_its_base() -> None:
+    found = at(replace(SITE, image_base="/cvmfs/u"), container_name="../../etc/x.sif").refusal
+    assert found is not None
+    assert "IMAGE_BASE" in found.detail
+
+
+def test_the_sites_environment_is_the_payloads_and_the_jobs_goes_before() -> None:
+    site = replace(SITE, environ=(("FRONTIER_SERVER", "x"), ("PandaID", "9")))
+    values = dict(at(site).spec.environment)
+    assert (values["FRONTIER_SERVER"], values["PandaID"]) == ("x", "1")

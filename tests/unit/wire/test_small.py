@@ -1,4 +1,4 @@
-"""The small readers: lists, literals, words, places, wishes, queue data, points."""
+"""The small readers: lists, literals, words, places, wishes, points."""
 
 import json
 import shlex
@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from pilot.model.job import GpuNeeds
 from pilot.wire import literals, places, points, reading
 from pilot.wire.envelope import Reply, WireError
-from pilot.wire.queuedata import QueueData, label_of, queue_data
 from pilot.wire.wishes import gpu_wishes
 from pilot.wire.words import words
 
@@ -167,45 +166,11 @@ def test_wishes_that_cannot_be_kept(architecture: str) -> None:
         gpu_wishes(architecture)
 
 
-# --- queue data ---
-
-CRIC = {
-    "nickname": "TEST_CE", "panda_resource": "TEST_QUEUE", "atlas_site": "TEST_SITE", "state": "ACTIVE",
-    "status": "online", "corecount": 8, "maxrss": 16000, "maxwdir": 20000, "maxtime": 172800, "timefloor": 60,
-    "maxinputsize": 14336, "catchall": "IMAGE_BASE=/cvmfs/x,no_target_architecture", "resource_type": "GRID",
-    "astorages": {"pw": ["TEST_RSE"], "write_lan": ["BEST_RSE"]}, "is_cvmfs": True,
-}  # fmt: skip
-
-
-def test_queue_data() -> None:
-    expected = QueueData(
-        "TEST_CE", "TEST_QUEUE", "TEST_SITE", "online", 8, 16000 * MIB, 20000 * MIB, 14336 * MIB, 172800, 3600, "GRID",
-        "/cvmfs/x", ("BEST_RSE", "TEST_RSE"), False, True,
-    )  # fmt: skip
-    assert queue_data(CRIC, "TEST_CE") == expected
-    assert queue_data({"OTHER": {}, "TEST_CE": CRIC}, "TEST_CE") == expected
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [({"state": "NOTACTIVE"}, "not ACTIVE"), ({"status": "weird"}, "not known here"), ({"maxrss": "x"}, "maxrss")],
-)
-def test_a_queue_that_is_no_use(changes: dict[str, object], said: str) -> None:
-    with pytest.raises(WireError, match=said):
-        queue_data({**CRIC, **changes}, "TEST_CE")
-
-
-def test_an_unknown_queue() -> None:
-    with pytest.raises(WireError, match="the queue X is not in the queue data"):
-        queue_data({"TEST_CE": CRIC}, "X")
-
-
-@pytest.mark.parametrize(
-    ("label", "status", "asked"),
-    [("user", "online", "user"), ("user", "test", "test"), ("managed", "test", "test"), ("ptest", "test", "ptest")],
-)
-def test_labels(label: str, status: str, asked: str) -> None:
-    assert label_of(label, status) == asked
+def test_a_model_and_a_driver_are_there_where_the_server_chose_by_devices_of_one_kind() -> None:
+    wish = '{"gpu_spec": {"vendor": "nvidia", "model": ".*A100.*", "driver_version": ">=575.0", "vram": ">=40000"}}'
+    with pytest.raises(WireError, match="model"):
+        gpu_wishes(wish)
+    assert gpu_wishes(wish, alike=True) == GpuNeeds(1, 40000 * MIB)
 
 
 # --- points ---
