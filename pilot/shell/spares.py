@@ -2,11 +2,15 @@
 
 Some file systems (ext4 without a journal) do not give a removed folder's place to a new one for a minute, so that each
 new one is searched for longer than the last.
+
+Only for a job of the same owner. What a sandbox looks like can be seen; who still holds a descriptor into it, or has
+changed a flag of its file system, cannot. Where the queue names no owner nothing is kept.
 """
 
 import errno
 import os
 import stat
+import threading
 from collections import deque
 from collections.abc import Callable
 from itertools import count
@@ -49,14 +53,14 @@ class Spares:
         self._folder = folder
         self._remove = remove
         self._numbers = count()
-        self._ready: deque[str] = deque()
+        self._ready: deque[tuple[str, str]] = deque()  # owner and place, the newest last
+        self._lock = threading.Lock()
         self._begun = False
 
-    def take(self, root: Path) -> bool:
-        """Gives an empty sandbox that name, which must be free; False where there is none."""
-        try:
-            spare = self._ready.pop()
-        except IndexError:
+    def take(self, root: Path, owner: str) -> bool:
+        """Gives an empty sandbox of that owner's that name, which must be free; False where there is none."""
+        spare = self._newest(owner)
+        if not spare:
             return False
         try:
             with effect("staging.reuse"):
@@ -65,26 +69,47 @@ class Spares:
             return False
         return True
 
-    def keep(self, root: Path) -> bool:
-        """Empties that sandbox and keeps it; False for one that is to be removed: changed, or one too many."""
-        if len(self._ready) >= _MOST or not os.path.lexists(root):
+    def _newest(self, owner: str) -> str:
+        with self._lock:
+            found = next((each for each in reversed(self._ready) if each[0] == owner), None)
+            if found is None:
+                return ""
+            self._ready.remove(found)
+            return found[1]
+
+    def keep(self, root: Path, owner: str) -> bool:
+        """Empties that sandbox and keeps it; False for one that is to be removed: changed, nobody's, one too many."""
+        if not owner or not os.path.lexists(root) or not self._has_room(owner):
             return False
         try:
-            return self._emptied(os.fspath(root), "") and self._kept(root)
+            return self._emptied(os.fspath(root), "") and self._kept(root, owner)
         except OSError:
             return False  # whatever the reason, what is left of it can be removed
 
-    def _kept(self, root: Path) -> bool:
+    def _has_room(self, owner: str) -> bool:
+        """Where there are as many as may be, the oldest goes, if it is another owner's: owners may take turns."""
+        with self._lock:
+            if len(self._ready) < _MOST:
+                return True
+            if self._ready[0][0] == owner:
+                return False
+            _, spare = self._ready.popleft()
+        self._remove(Path(spare))
+        return True
+
+    def _kept(self, root: Path, owner: str) -> bool:
         self._begin()
         spare = f"{self._folder}/{next(self._numbers)}"
         with effect("staging.spare"):
             os.rename(root, spare)
-        self._ready.append(spare)
+        with self._lock:
+            self._ready.append((owner, spare))
         return True
 
     def close(self) -> None:
         """Removes them all, those of an earlier pilot of this folder too."""
-        self._ready.clear()
+        with self._lock:
+            self._ready.clear()
         self._remove(self._folder)
 
     def _begin(self) -> None:

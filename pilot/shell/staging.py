@@ -51,7 +51,7 @@ class Staging:
         """Brings image, code, inputs and checkpoint to the node, verified; what is there already is kept."""
         job, sandbox = task.job, sandbox_of(self._house, task.job)
         if not os.path.lexists(sandbox.root):
-            self._spares.take(sandbox.root)
+            self._spares.take(sandbox.root, granted(job).owner)
         _make(sandbox)
         image = self._image(job)
         self._code(task, sandbox)
@@ -189,7 +189,7 @@ class Staging:
         with effect("staging.sweep"):
             if task.job.verdict is Verdict.FAILED and self._house.keep_failed and _small(sandbox.root):
                 self._keep(sandbox)
-            if not (_clean_end(task.job) and self._spares.keep(sandbox.root)):
+            if not (_clean_end(task.job) and self._spares.keep(sandbox.root, granted(task.job).owner)):
                 remove_tree(sandbox.root)
         return Swept(task.order.key, task.order.ticket)
 
