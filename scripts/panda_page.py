@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from pilot.adapters.server_panda import POLL_CAP_SECONDS, POLL_SECONDS
 from pilot.core.timing import LONGEST_SILENCE
-from pilot.model.faults import panda_number
 from pilot.model.job import Phase, Verdict
+from pilot.model.numbers import panda_number
 from pilot.ports import Server
 from pilot.wire import hearing, telling, transforms
 from pilot.wire.calls import CALLS

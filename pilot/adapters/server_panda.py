@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from pilot.adapters.server_line import Line
 from pilot.adapters.server_panda_points import Points
-from pilot.adapters.server_panda_told import Told, said_no
+from pilot.adapters.server_panda_told import Told, moment, said_no
 from pilot.model.capability import Capabilities, Offer
 from pilot.model.faults import Code
 from pilot.model.files import CodePack
@@ -190,10 +190,9 @@ class PandaServer:
 
     def give_back(self, claims: Sequence[Unclaim]) -> None:
         """Fails what was granted, with the number after which PanDA tries again; the rest was never ours to return."""
-        known = [each for each in claims if is_id(each.job_id)]
-        self._told.update(
-            [telling.unwanted(self._site, each.job_id, each.attempt, each.receipt, UNWANTED) for each in known]
-        )
+        lives = [telling.Life(each.job_id, each.attempt, "returned", receipt=each.receipt) for each in claims]
+        known = [each for each in lives if is_id(each.job_id)]
+        self._told.update([telling.unwanted(self._site, each, UNWANTED, moment()) for each in known])
 
     def _standing(self, heard: Mapping[tuple[str, int], Heard]) -> Standing:
         """What the server has on record of the attempts that it would have us end."""

@@ -1,6 +1,7 @@
 """Words about attempts, to PanDA and back: one update alone or many in bulk, and what the server has on record."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from pilot.adapters.server_line import Line
 from pilot.model.faults import Code
@@ -77,6 +78,11 @@ class Told:
             except WireError as problem:
                 raise said_no(self._line, STATUS, problem) from None
         return found
+
+
+def moment() -> str:
+    """Now, UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat()
 
 
 def said_no(line: Line, path: str, problem: WireError) -> PortError:

@@ -7,6 +7,7 @@ import click
 from pilot.cli.exits import Exit, Stop
 from pilot.config.problems import did_you_mean
 from pilot.model.faults import CHARGED, REGISTRY, Code
+from pilot.model.numbers import codes_of, numbers_text
 
 _WHOSE = {
     "job": "what was asked for cannot be",
@@ -37,10 +38,7 @@ def command(code: str | None, style: str) -> None:
 
 
 def _find(code: str) -> list[Code]:
-    if code.isdecimal():
-        known = [each for each, entry in REGISTRY.items() if entry.panda == int(code)]
-    else:
-        known = [each for each in REGISTRY if each.value == code]
+    known = codes_of(int(code)) if code.isdecimal() else [each for each in REGISTRY if each.value == code]
     if not known:
         what = "PanDA number" if code.isdecimal() else "fault code"
         hint = "" if code.isdecimal() else did_you_mean(code, [each.value for each in REGISTRY])
@@ -56,6 +54,7 @@ def _row(code: Code) -> dict[str, object]:
         "message": entry.message,
         "remedy": entry.remedy,
         "panda": entry.panda,
+        "panda_numbers": numbers_text(code),
         "charged": entry.party in CHARGED,
     }
 
@@ -68,6 +67,6 @@ def _text(row: dict[str, object]) -> str:
             f"  whose:  {row['party']} ({_WHOSE[str(row['party'])]})",
             f"  helps:  {row['remedy']}",
             f"  counts: against {counted}",
-            f"  PanDA:  {row['panda']}",
+            f"  PanDA:  {row['panda_numbers']}",
         ]
     )

@@ -106,7 +106,7 @@ REGISTRY: dict[Code, Entry] = {
     ),
     Code.PAYLOAD_EXIT: Entry(_P, "the payload ended with a non-zero exit code", "read the payload's stderr", 1305),
     Code.PAYLOAD_SIGNAL: Entry(
-        _P, "the payload was ended by a signal of its own making", "read the payload's stderr", 1328
+        _P, "the payload was ended by a signal of its own making", "read the payload's stderr", 1200
     ),
     Code.PAYLOAD_MEMORY: Entry(_P, "the payload used more memory than it was given", "ask for more memory", 1212),
     Code.PAYLOAD_GPU_MEMORY: Entry(
@@ -149,7 +149,7 @@ REGISTRY: dict[Code, Entry] = {
     Code.IMAGE_CORRUPT: Entry(
         _N, "the image's bytes are not what its digest says", "`pilot image pull` it again", 1309
     ),
-    Code.STOP_FAILED: Entry(_N, "a process could not be ended", "drain the node", 1353),
+    Code.STOP_FAILED: Entry(_N, "a process could not be ended", "drain the node", 1319),
     Code.SLOT_UNFIT: Entry(
         _N, "this slot cannot give what the job needs", "run in a larger slot, or ask for less", 1344
     ),
@@ -164,7 +164,7 @@ REGISTRY: dict[Code, Entry] = {
     Code.SERVER_REFUSED: Entry(_V, "the queue refused", "read the queue's message", 1236),
     Code.CREDENTIAL_EXPIRED: Entry(_V, "a credential has expired", "renew it", 1373),
     Code.CREDENTIAL_REFUSED: Entry(
-        _V, "a credential cannot be used, or is not accepted", "check the token or certificate, and its role", 1373
+        _V, "a credential cannot be used, or is not accepted", "check the token or certificate, and its role", 1163
     ),
     Code.PILOT_BUG: Entry(
         _A, "the pilot met something it did not expect", "elsewhere; please report it with the job's log", 1319
@@ -189,11 +189,6 @@ def fault(code: Code, detail: str = "", party: Party | None = None) -> Fault:
     """The registered fault of that code, with what was seen this time."""
     entry = REGISTRY[code]
     return Fault(party or entry.party, code, entry.message, entry.remedy, detail)
-
-
-def panda_number(code: Code) -> int:
-    """The number by which PanDA's server and monitor know that fault."""
-    return REGISTRY[code].panda
 
 
 # Failures charged to these parties count against the job's attempts; all others against max_interruptions.

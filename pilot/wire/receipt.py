@@ -16,7 +16,7 @@ from pilot.wire.envelope import WireError, read_json
 class Receipt:
     """`outputs` holds name and endpoint of each; `batch` must stay the same as long as the attempt lives.
 
-    `event` is the event range of the point that the job evaluates, if it does.
+    `event` is the event range of the point that the job evaluates, if it does; `inputs` counts the job's own inputs.
     """
 
     batch: str = ""
@@ -28,6 +28,7 @@ class Receipt:
     outputs: tuple[tuple[str, str], ...] = ()
     refused: bool = False
     event: str = ""
+    inputs: int = 0
 
 
 def receipt_of(definition: Definition, batch: str, output: str) -> Receipt:
@@ -41,6 +42,7 @@ def receipt_of(definition: Definition, batch: str, output: str) -> Receipt:
         log_guid=definition.log_guid,
         log_endpoint=(log.endpoint or output) if log else "",
         outputs=tuple((each.name, each.endpoint or output) for each in definition.outputs),
+        inputs=len(definition.inputs),
     )
 
 

@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from pilot.model.facts import Usage
-from pilot.model.faults import Code, Fault, Party, fault, panda_number
+from pilot.model.faults import Code, Fault, Party, fault
 from pilot.model.files import FileRecord
 from pilot.model.job import Verdict
+from pilot.model.numbers import FETCHING, SANDBOX, STORING, by_signal, panda_number
 from pilot.model.plain import to_plain
 from pilot.model.report import Report, Seconds
 from pilot.wire.asking import Arguments, id_of
@@ -77,6 +78,7 @@ def ended(site: Site, report: Report) -> Arguments:
     told: Arguments = {
         **_base(site, receipt, report.job_id, report.attempt),
         "job_status": ENDS[whole.verdict],
+        "job_sub_status": whole.verdict.value,
         "start_time": _moment(report.started),
         "end_time": _moment(report.ended),
         "pilot_timing": timing(report.seconds),
@@ -84,18 +86,30 @@ def ended(site: Site, report: Report) -> Arguments:
         "job_metrics": _metrics(report.usage, receipt, ""),
         "meta_data": _metadata(whole),
         **_usage(report.usage),
+        **_work(report, receipt),
         **_exit(report),
         **_fault(whole),
     }
     return _sendable(told)
 
 
-def unwanted(site: Site, job_id: str, attempt: int, receipt: str, why: str) -> Arguments:
-    """An attempt given back unharmed: PanDA has no such word, so it fails with the number that is tried again."""
+def unwanted(site: Site, life: Life, why: str, now: str) -> Arguments:
+    """An attempt given back unharmed: PanDA has no such word, so it fails with the number that is tried again.
+
+    `now` (ISO 8601) stands for start and end: nothing ran. The empty output report is one: without any the server's
+    adder would say that the pilot has told it nothing.
+    """
     because = fault(Code.BATCH_PREEMPTED, why)
-    told = _base(site, read_receipt(receipt), job_id, attempt)
-    number = panda_number(because.code)
-    return _sendable({**told, "job_status": "failed", "pilot_error_code": number, **_diagnosis(because)})
+    told: Arguments = {
+        **_base(site, read_receipt(life.receipt), life.job_id, life.attempt),
+        "job_status": "failed",
+        "job_sub_status": life.phase[:20],
+        "start_time": _moment(now),
+        "end_time": _moment(now),
+        "job_output_report": "{}",
+        "pilot_error_code": panda_number(because.code),
+    }
+    return _sendable({**told, **_diagnosis(because)})
 
 
 def guid_of(job_id: str, attempt: int, name: str) -> str:
@@ -143,7 +157,7 @@ def _base(site: Site, receipt: Receipt, job_id: str, attempt: int) -> Arguments:
         "site_name": site.resource,
         "node": site.node,
         "pilot_id": site.pilot_id,
-        "batch_id": receipt.batch[:80],
+        "batch_id": (receipt.batch.partition(" ")[2] or receipt.batch)[:80],  # its kind stands in the pilot id
         "scheduler_id": site.scheduler,
         "core_count": receipt.cores,
         "cpu_consumption_unit": f"s+{site.cpu_model}" if site.cpu_model else "",
@@ -167,6 +181,19 @@ def _usage(usage: Usage) -> Arguments:
     if usage.memory_peak_bytes:
         told["max_rss"] = usage.memory_peak_bytes >> 10
     return told
+
+
+def _work(report: Report, receipt: Receipt) -> Arguments:
+    """How many inputs were there, and how many cores were busy in the mean, of a payload that ran."""
+    if not _ran(report):
+        return {}
+    busy, ran = report.usage.cpu_seconds, report.seconds.running
+    told: Arguments = {"n_input_files": receipt.inputs} if receipt.inputs else {}
+    return told | ({"mean_core_count": max(1, round(busy / ran))} if busy and ran >= 1 else {})
+
+
+def _ran(report: Report) -> bool:
+    return report.exit_code is not None or report.signal is not None
 
 
 def _metrics(usage: Usage, receipt: Receipt, progress: str) -> str:
@@ -222,7 +249,7 @@ def _moment(iso: str) -> str:
 
 def _exit(report: Report) -> Arguments:
     """The payload's own end; a signal as shells tell it."""
-    if report.exit_code is None and report.signal is None:
+    if not _ran(report):
         return {}
     code = _SIGNAL_BASE + report.signal if report.exit_code is None and report.signal else report.exit_code or 0
     told: Arguments = {"trans_exit_code": code}
@@ -235,8 +262,16 @@ def _fault(report: Report) -> Arguments:
     if report.verdict is Verdict.SUCCEEDED:
         return {"pilot_error_code": 0}
     because = report.fault or fault(NUMBERED.get(report.verdict, Code.PAYLOAD_EXIT))
-    told = {"pilot_error_code": panda_number(NUMBERED.get(report.verdict, because.code)), **_diagnosis(because)}
+    number = panda_number(NUMBERED.get(report.verdict, because.code), *_circumstances(report, because))
+    told = {"pilot_error_code": number, **_diagnosis(because)}
     return told | {"pilot_log": f"{_line(because, _LOG // 2)}\nwhat helps: {because.remedy}"[:_LOG]}
+
+
+def _circumstances(report: Report, because: Fault) -> tuple[str, ...]:
+    """What PanDA has a number of its own for: a file that failed before a payload ran was on its way in."""
+    way = STORING if _ran(report) else FETCHING
+    sandbox = (SANDBOX,) if because.detail.startswith("https://") else ()  # nothing else comes over https
+    return (*((by_signal(report.signal),) if report.signal else ()), *sandbox, way)
 
 
 def _diagnosis(because: Fault) -> Arguments:

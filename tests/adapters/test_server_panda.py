@@ -320,7 +320,7 @@ def test_a_report_is_recorded_once(panda: Panda) -> None:
         assert list(server(panda).report([report(grant)])) == [True]
     final = [each for each in panda.rows[1].updates if each["job_status"] == "finished"]
     assert len(final) == 1
-    assert (final[0]["attempt_nr"], final[0]["batch_id"]) == (0, "slurm 77")
+    assert (final[0]["attempt_nr"], final[0]["batch_id"]) == (0, "77")
 
 
 def test_a_reply_that_is_lost_is_asked_for_again(panda: Panda) -> None:

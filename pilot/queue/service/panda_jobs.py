@@ -13,9 +13,10 @@ from itertools import chain
 from pilot.core.reporting import clean
 from pilot.model.capability import Accelerator, Offer
 from pilot.model.facts import Usage
-from pilot.model.faults import REGISTRY, Code, Fault, fault
+from pilot.model.faults import Code, Fault, fault
 from pilot.model.files import FileRecord
 from pilot.model.job import Grant, JobSpec, Needs, Verdict
+from pilot.model.numbers import codes_of
 from pilot.model.report import Report
 from pilot.queue.service.panda_words import Acquire, Update
 
@@ -191,7 +192,7 @@ def report_of(asked: Update, job_id: str, attempt: int, spec: JobSpec) -> Report
 def _fault(asked: Update) -> Fault:
     """By PanDA's number, where one of ours has it; else the payload's own end."""
     number = asked.pilot_error_code or 0
-    code = next((each for each, entry in REGISTRY.items() if entry.panda == number), Code.PAYLOAD_EXIT)
+    code = next(iter(codes_of(number)), Code.PAYLOAD_EXIT)
     said = asked.pilot_error_diag or asked.exe_error_diag or ""
     return fault(code, clean(f"{f'{number}: ' if number else ''}{said}"[:DIAGNOSIS]))
 

@@ -121,6 +121,9 @@ def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
     assert (found["party"], found["panda"], found["charged"]) == ("payload", 1212, True)
     assert {each["code"] for each in json.loads(said(capsys, "explain", "--format", "json")[1])} == set(Code)
     assert "payload.memory" in said(capsys, "explain", "1212")[1]
+    text = said(capsys, "explain", "1338")[1]
+    assert text.startswith("storage.denied")
+    assert "1383 (while storing)" in text
     code, _, err = said(capsys, "explain", "payload.memroy")
     assert (code, err.count("\n")) == (64, 1)
     assert "unknown fault code 'payload.memroy'; did you mean 'payload.memory'?" in err

@@ -11,6 +11,7 @@ from pilot.model.facts import GpuUsage, Usage
 from pilot.model.faults import REGISTRY, Code, fault
 from pilot.model.files import FileRecord
 from pilot.model.job import Phase, Verdict
+from pilot.model.numbers import codes_of
 from pilot.model.report import Report, Seconds
 from pilot.wire import telling
 from pilot.wire.receipt import Receipt, write_receipt
@@ -25,6 +26,7 @@ RECEIPT = Receipt(
     log_guid="4b68ab26-3840-4cbc-9fd4-66632cacc313",
     log_endpoint="TEST_RSE",
     outputs=(("model.pt", "TEST_RSE"), ("bare.txt", "")),
+    inputs=3,
 )
 ARCHIVE = FileRecord("job.log.tgz", "file:///rse/out/l", 99, "00000001", "0" * 64)
 MODEL = FileRecord("model.pt", "file:///rse/out/m", 6, "084b021f", "1" * 64)
@@ -57,7 +59,7 @@ def test_a_heartbeat() -> None:
         "site_name": "TEST_QUEUE",
         "node": "wn1.test.local",
         "pilot_id": "https://logs.test.local/77.out|SLURM|ml-grid-pilot|1.2",
-        "batch_id": "slurm 77",
+        "batch_id": "77",
         "core_count": 4,
         "cpu_consumption_time": 13,
         "max_rss": 1024,
@@ -115,6 +117,7 @@ def test_a_finished_report() -> None:
     assert told["pilot_timing"] == "0|13|602|30|0|1"
     assert (told["pilot_error_code"], told["trans_exit_code"], told["cpu_consumption_time"]) == (0, 0, 2400)
     assert "pilot_error_diag" not in told
+    assert (told["job_sub_status"], told["n_input_files"], told["mean_core_count"]) == ("succeeded", 3, 4)
     assert json.loads(str(told["job_output_report"])) == {
         "model.pt": {
             "guid": guid_of("6001", 1, "model.pt"),
@@ -168,6 +171,30 @@ def test_verdicts_become_numbers(verdict: Verdict, code: Code, number: int) -> N
     assert ("exe_error_code" in told) is code.value.startswith("payload.")
 
 
+NUMBERS = [
+    (Code.PAYLOAD_SIGNAL, "", None, 11, 1328),
+    (Code.PAYLOAD_SIGNAL, "", 143, 15, 1201),
+    (Code.PAYLOAD_SIGNAL, "", 137, 9, 1200),
+    (Code.STORAGE_UNREACHABLE, "file:///a", None, None, 1099),
+    (Code.STORAGE_UNREACHABLE, "file:///a", 0, None, 1137),
+    (Code.STORAGE_DENIED, "file:///a", None, None, 1338),
+    (Code.STORAGE_DENIED, "file:///a", 0, None, 1383),
+    (Code.STAGE_IN_MISSING, "https://panda.test/cache/s.tgz: there is no such file", None, None, 1335),
+    (Code.STAGE_IN_MISSING, "file:///a: there is no such file", None, None, 1331),
+    (Code.PILOT_DEADLINE, "", None, None, 1151),
+    (Code.PILOT_DEADLINE, "", 0, None, 1152),
+]
+
+
+@pytest.mark.parametrize(("code", "detail", "exit_code", "signal", "number"), NUMBERS)
+def test_numbers_say_which_way_and_which_signal(
+    code: Code, detail: str, exit_code: int | None, signal: int | None, number: int
+) -> None:
+    failed = replace(REPORT, verdict=Verdict.FAILED, fault=fault(code, detail), exit_code=exit_code, signal=signal)
+    assert ended(SITE, failed)["pilot_error_code"] == number
+    assert code in codes_of(number)
+
+
 def test_a_job_that_did_not_succeed_names_its_log_alone() -> None:
     failed = replace(REPORT, verdict=Verdict.FAILED, fault=fault(Code.PAYLOAD_EXIT))
     assert list(telling.files_of(failed, RECEIPT)) == ["job.log.tgz"]
@@ -202,9 +229,11 @@ def test_texts_fit_their_columns_and_the_database() -> None:
 
 
 def test_an_unwanted_attempt_fails_with_the_number_that_is_tried_again() -> None:
-    told = unwanted(SITE, "6001", 1, write_receipt(RECEIPT), "the pilot leaves")
+    told = unwanted(SITE, life("returned"), "the pilot leaves", "2026-11-20T17:00:00.123Z")
     assert (told["job_status"], told["pilot_error_code"], told["attempt_nr"]) == ("failed", 1379, 1)
     assert "the pilot leaves" in str(told["pilot_error_diag"])
+    assert (told["start_time"], told["end_time"]) == ("2026-11-20 17:00:00",) * 2
+    assert (told["job_output_report"], told["job_sub_status"]) == ("{}", "returned")
 
 
 def test_timing_counts_every_second_once() -> None:
@@ -213,6 +242,7 @@ def test_timing_counts_every_second_once() -> None:
 
 ARGUMENTS = {  # of the server's update_job: name -> types that its check lets through
     "job_id": int, "attempt_nr": int, "core_count": int, "cpu_consumption_time": int, "max_rss": (int, float),
+    "n_input_files": int, "mean_core_count": int,
     "pilot_error_code": int, "exe_error_code": int, "trans_exit_code": int,
     "job_status": str, "job_sub_status": str, "site_name": str, "node": str, "pilot_id": str, "batch_id": str,
     "scheduler_id": str, "cpu_consumption_unit": str, "cpu_architecture_level": str, "job_metrics": str, "stdout": str,
@@ -226,7 +256,7 @@ def test_every_argument_has_the_type_that_the_server_checks_for() -> None:
     failed = replace(REPORT, verdict=Verdict.FAILED, fault=fault(Code.PAYLOAD_EXIT), exit_code=3)
     beat = life("running", answer="a", usage=Usage(1.5, 1 << 20))
     seen: set[str] = set()
-    for told in (ended(site, REPORT), ended(site, failed), alive(site, beat), unwanted(site, "1", 0, "", "x")):
+    for told in (ended(site, REPORT), ended(site, failed), alive(site, beat), unwanted(site, life(""), "x", "")):
         seen |= set(told)
         for name, value in told.items():
             assert isinstance(value, ARGUMENTS[name]), name  # type: ignore[arg-type]
