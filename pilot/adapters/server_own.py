@@ -5,6 +5,7 @@ server says is bounded before it is believed.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,13 +16,14 @@ from pilot.model.files import CodePack
 from pilot.model.job import Grant, JobSpec
 from pilot.model.plain import PlainError, from_plain, to_plain
 from pilot.model.report import Report
-from pilot.ports import Beat, BeatReply, ClaimRequest, Registration, Unclaim
+from pilot.ports import Beat, BeatReply, ClaimRequest, PortError, Registration, Unclaim
 from pilot.wire.calls import BATCH_CAP, PATIENCE_CAP_SECONDS
 
 T = TypeVar("T")
 LEASE_SECONDS = (0.5, 30 * 86400.0)  # outside of it a lease is nonsense, or a trap
 POLL_SECONDS = (0.0, 86400.0)
 ID_CAP, ATTEMPT_CAP = 200, 1 << 31
+LEAVE_SECONDS = 2.0  # a courtesy: nobody waits for it
 LOOK_SLACK_SECONDS = 15.0  # beyond its patience, for a look to be answered
 
 
@@ -51,16 +53,19 @@ class Attempt:
 
 
 class OwnServer:
-    """One pilot's view of a served queue."""
+    """One pilot's view of a served queue; `leaves` where the service wants to know when a pilot goes."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, leaves: bool = False) -> None:
         self._calls = calls
+        self._leaves = leaves
+        self._pilot_id = ""
         self._since = ""
         self._stirred = True  # we ourselves changed what a claim may find
 
     def register(self, offer: Offer) -> Registration:
         """Makes the pilot known, with what it offers."""
         found = self._calls.ask("register", Registration, {"offer": to_plain(offer)})
+        self._pilot_id = offer.pilot_id
         for name, bounds in (
             ("lease_seconds", LEASE_SECONDS),
             ("poll_seconds", POLL_SECONDS),
@@ -113,7 +118,10 @@ class OwnServer:
         return self._calls.code(pack.sha256)
 
     def close(self) -> None:
-        """Lets go of connections."""
+        """Lets go of connections; who registered says so to those who watch, if that is quickly done."""
+        if self._leaves and self._pilot_id:
+            with suppress(PortError):
+                self._calls.ask("leave", type(None), {"pilot_id": self._pilot_id}, LEAVE_SECONDS)
         self._calls.close()
 
     # --- claims ---

@@ -12,6 +12,8 @@ from pilot.queue.settings import add_queue, change_settings
 from pilot.queue.store import create_store, open_store, slow_place
 from pilot.queue.users import LocalQueue
 
+STORED = ("file",)  # schemes of storages that this version's pilots can store to
+
 
 def queue_path(url: str) -> Path:
     """The file of a `sqlite:PATH` URL; raises in one line for any other."""
@@ -33,6 +35,14 @@ def open_queue(url: str, name: str, user: str) -> Queue:
     if is_remote(url):
         return queue_of(load_settings({"queue": url, "queue_name": name}).settings)
     return LocalQueue(open_store(queue_path(url)), matcher(), user, name)
+
+
+def destination_problem(url: str) -> str:
+    """Why outputs cannot be put there by a pilot of this version; "" where they can."""
+    scheme = url.partition("://")[0]
+    if scheme in STORED or not url:
+        return ""
+    return f"output {url}: this version stores to file:// alone; name a folder that all nodes share"
 
 
 def make_queue(url: str, settings: QueueSettings) -> str:

@@ -1,28 +1,37 @@
 """The composition root of `pilot queue serve`: file, keys, doorkeeper, TLS, application, process."""
 
 import logging
+import os
 import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from pilot.assemble.queue import matcher, queue_path
+from pilot import __version__
+from pilot.assemble.queue import destination_problem, matcher, queue_path
 from pilot.model.faults import Code
 from pilot.ports import Final
-from pilot.queue.service import certificates, listening, signing
+from pilot.queue.service import certificates, listening, privacy, signing
 from pilot.queue.service.app import build_app
 from pilot.queue.service.call import Role
 from pilot.queue.service.face import Face, Login, Shown
+from pilot.queue.service.handshakes import Handshakes, watch
 from pilot.queue.service.identity import Doorkeeper
 from pilot.queue.service.issuer import IssuerTokens, Trust
 from pilot.queue.service.keys import KeyFolder, own_tokens, secret, set_up, write_token
+from pilot.queue.service.limits import Limits
 from pilot.queue.service.meter import Meter
 from pilot.queue.service.metered import Metered
 from pilot.queue.service.running import Running, Wiring, make_room
-from pilot.queue.service.state import Service, Setting
+from pilot.queue.service.state import Service, Setting, names_of
 from pilot.queue.service.storage_tokens import StorageKey
+from pilot.queue.settings import read_settings
 
+log = logging.getLogger("pilot.serve")
+
+SOON_SECONDS = 14 * 86400.0
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -61,6 +70,9 @@ class Serving:
     storage: StorageAt | None = None
     open_board: bool = False
     login_client: str = "ml-grid-pilot"
+    shared_file: bool = False
+    user_jobs: int = Limits().waiting_jobs
+    user_code: int = Limits().upload_bytes
 
 
 def default_keys(url: str) -> Path:
@@ -69,10 +81,19 @@ def default_keys(url: str) -> Path:
     return path.with_name(f"{path.stem}-keys")
 
 
-def set_up_keys(keys: Path, names: tuple[str, ...], user: str) -> tuple[Path, list[Path]]:
-    """Makes the authority, the server's certificate and the first tokens; says where."""
+def set_up_keys(keys: Path, names: tuple[str, ...], user: str) -> list[str]:
+    """Makes the authority, the server's certificate and the first tokens; says where, and what is certified."""
     folder = KeyFolder(keys)
-    return folder.ca, set_up(folder, certificates.names_of_this_host(names), user)
+    pilot, submitter = set_up(folder, certificates.names_of_this_host(names), user)
+    server = folder.certificate.read_bytes()
+    certified = certificates.names_in(server)
+    for_names = " ".join((*certified.hosts, *certified.addresses))
+    return [
+        f"server certificate: {folder.certificate}, until {_day(certificates.ends_at(server))}, for {for_names}",
+        f"certificate authority: {folder.ca}",
+        f"pilot token: {pilot}",
+        f"submitter token: {submitter}",
+    ]
 
 
 def mint(keys: Path, role: str, user: str, seconds: float, out: Path | None) -> Path:
@@ -89,23 +110,28 @@ def serve(serving: Serving, level: str, say: Callable[[str], None]) -> int:
     place = listening.place_of(serving.listen)
     if serving.plain and not place.is_loopback:
         raise Final(Code.SERVER_REFUSED, f"--insecure-loopback: {serving.listen} can be reached from outside")
-    door, tls = _door(serving), _tls(serving)
-    service, face = _service(serving, door)
-    sockets = listening.open_sockets(place)
+    door, meter = _door(serving), Meter()
+    tls, sockets = _tls(serving, meter), listening.open_sockets(place)
+    _keep_private(serving)
+    service, face = _service(serving, door, meter)
+    _say_where_outputs_go(service)
     make_room()
-    wiring = Wiring(service.drain, lambda: _reload(serving, door, tls), lambda: say(_where(serving, sockets)))
+    where = _where(serving, sockets)
+    wiring = Wiring(service.drain, lambda: _reload(serving, door, tls, meter), lambda: say(where))
     running = Running(build_app(service, face=face), tls, wiring)
+    log.info("begins: %s at %s, version %s, process %d", serving.url, where, __version__, os.getpid())
     running.run(sockets)
+    log.info("ended%s", f" by signal {running.ended_by}" if running.ended_by else "")
     return running.ended_by
 
 
-def _service(serving: Serving, door: Doorkeeper | None) -> tuple[Service, Face]:
+def _service(serving: Serving, door: Doorkeeper | None, meter: Meter) -> tuple[Service, Face]:
     """The service and its face, with one meter for both."""
-    meter = Meter()
     path, storage = queue_path(serving.url), _storage(serving.storage)
     setting = Setting(
-        path, matcher(), door, storage=storage, numbers=meter, watched=lambda server: Metered(server, meter)
-    )
+        path, matcher(), door, storage=storage, numbers=meter, watched=lambda server: Metered(server, meter),
+        limits=Limits(serving.user_jobs, serving.user_code),
+    )  # fmt: skip
     issuer = serving.issuer
     login = Login(issuer.url, serving.login_client, audience=issuer.audience) if issuer else Login()
     service = Service(setting)
@@ -119,24 +145,74 @@ def _door(serving: Serving) -> Doorkeeper | None:
     return Doorkeeper((own_tokens(KeyFolder(serving.keys)), *issuer), signing.claims_of)
 
 
-def _tls(serving: Serving) -> ssl.SSLContext | None:
-    return None if serving.plain else listening.tls_of(*_pair(serving))
+def _tls(serving: Serving, meter: Meter) -> ssl.SSLContext | None:
+    if serving.plain:
+        return None
+    pair = _pair(serving)
+    context = listening.tls_of(*pair)
+    _check_end(serving, pair[0], meter)
+    watch(context, Handshakes(meter.handshake_failed).failed)
+    return context
 
 
 def _pair(serving: Serving) -> tuple[Path, Path]:
     folder = KeyFolder(serving.keys)
-    pair = (serving.certificate or folder.certificate, serving.key or folder.certificate_key)
+    if serving.certificate is None or serving.key is None:
+        pair = (folder.certificate, folder.certificate_key)
+    else:
+        pair = (serving.certificate, serving.key)
+        for option, path in zip(("--tls-cert", "--tls-key"), pair, strict=True):
+            if not path.is_file():
+                raise Final(Code.SERVER_REFUSED, f"{option} {path}: no such file")
     secret(pair[1])
     return pair
 
 
-def _reload(serving: Serving, door: Doorkeeper | None, tls: ssl.SSLContext | None) -> None:
+def _check_end(serving: Serving, path: Path, meter: Meter) -> None:
+    """Refuses a certificate that nobody would accept any more, and says so where that is near."""
+    until = certificates.ends_at(path.read_bytes())
+    renew = "renew it" if serving.certificate else "renew it: pilot queue serve --setup"
+    if until <= time.time():
+        raise Final(Code.SERVER_REFUSED, f"certificate {path}: ended on {_day(until)}; {renew}")
+    if until - time.time() < SOON_SECONDS:
+        log.warning("certificate %s ends on %s; %s, then send this process a HUP", path, _day(until), renew)
+    meter.certified(until)
+
+
+def _keep_private(serving: Serving) -> None:
+    """Without tokens, and where the file is shared on purpose, others may use it."""
+    if not serving.plain and not serving.shared_file:
+        for each in privacy.keep_private(queue_path(serving.url)):
+            log.warning("%s", each)
+
+
+def _say_where_outputs_go(service: Service) -> None:
+    """A queue whose outputs would land on the wrong disk is better known before the first job than after it."""
+    for name in names_of(service.own):
+        with service.own.reading() as db:
+            destination = read_settings(db, name).destination
+        if problem := destination_problem(destination):
+            log.warning("queue %s: %s", name, problem)
+        elif destination.startswith("file:"):
+            log.warning(
+                "queue %s: outputs and logs go to %s: each pilot takes that for its own disk, so it has to be a file "
+                "system that all nodes and this machine share", name, destination,
+            )  # fmt: skip
+
+
+def _day(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _reload(serving: Serving, door: Doorkeeper | None, tls: ssl.SSLContext | None, meter: Meter) -> None:
     """Everything is read before anything is changed."""
     if door is None or tls is None:
         return
     fresh = _door(serving)
     assert fresh is not None
-    listening.load_certificate(tls, *_pair(serving))
+    pair = _pair(serving)
+    _check_end(serving, pair[0], meter)
+    listening.load_certificate(tls, *pair)
     door.trust(fresh.verifiers)
 
 
@@ -147,7 +223,11 @@ def _trust(issuer: Issuer) -> Trust:
         if role not in set(Role) or not equals or not group:
             raise Final(Code.SERVER_REFUSED, f"--group {each!r}: use ROLE=GROUP, ROLE one of {', '.join(Role)}")
         groups[group] = Role(role)
-    context = ssl.create_default_context(cafile=str(issuer.ca) if issuer.ca else None)
+    try:
+        context = ssl.create_default_context(cafile=str(issuer.ca) if issuer.ca else None)
+    except OSError as problem:
+        reason = "no certificates in PEM" if isinstance(problem, ssl.SSLError) else problem.strerror
+        raise Final(Code.SERVER_REFUSED, f"--issuer-ca {issuer.ca}: {reason}") from problem
     return Trust(issuer.url, issuer.audience, groups, issuer.user_claim, context)
 
 

@@ -35,8 +35,8 @@ def servers_of(settings: Settings, node: Capabilities | None = None) -> tuple[Se
     line = HttpLine(settings.queue, credentials, gate, settings.ca)
     limits = Limits(answer=PULSE_ANSWER_SECONDS, gate=PULSE_CAP_SECONDS)
     pulse = HttpLine(settings.queue, credentials, gate, settings.ca, limits)
-    if discovered(line):
-        return _own(settings, line), _own(settings, pulse)
+    if calls := discovered(line):
+        return _own(settings, line, "leave" in calls), _own(settings, pulse)
     from pilot.assemble.panda import panda_queue
 
     queue = panda_queue(settings, line, os.environ, node)
@@ -113,11 +113,11 @@ def secret_files(settings: Settings) -> tuple[Path, ...]:
     return (*(Path(each) for each in given if each), USUAL_PROXY, *kept_tokens(os.environ))
 
 
-def _own(settings: Settings, line: "HttpLine") -> Server:
+def _own(settings: Settings, line: "HttpLine", leaves: bool = False) -> Server:
     from pilot.adapters.server_calls import Calls
     from pilot.adapters.server_own import OwnServer
 
-    return OwnServer(Calls(line, settings.queue_name))
+    return OwnServer(Calls(line, settings.queue_name), leaves)
 
 
 def _renew_with(settings: Settings, credentials: Credentials, line: "HttpLine") -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pilot.assemble.queue import change_queue, make_queue, open_queue, queue_path
+from pilot.assemble.queue import change_queue, destination_problem, make_queue, open_queue, queue_path
 from pilot.cli.exits import Exit, Stop
 from pilot.cli.queue_text import explanation_text, print_rows, print_settings, say, view_plain, view_text
 from pilot.cli.serve import serve, token
@@ -181,7 +181,10 @@ def _url(url: str | None) -> str:
 
 
 def _destination(output: str) -> str:
-    return output if "://" in output else full_path(Path(output).expanduser()).as_uri()
+    there = output if "://" in output else full_path(Path(output).expanduser()).as_uri()
+    if problem := destination_problem(there):
+        raise Stop(f"--{problem}", Exit.USAGE)
+    return there
 
 
 def _beside(url: str) -> str:

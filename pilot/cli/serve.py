@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
@@ -44,6 +45,22 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 60.0, 3650 * 86400.0
 @click.option("--storage-issuer", metavar="URL", help="Who the storage believes has minted them.")
 @click.option("--storage-audience", metavar="TEXT", default="https://wlcg.cern.ch/jwt/v1/any", show_default=True)
 @click.option("--storage-base", metavar="PATH", default="/", help="The outputs' folder, as the storage names it.")
+@click.option("--shared-file", is_flag=True, help="Others may open the file itself, past tokens: so it is meant.")
+@click.option(
+    "--user-jobs",
+    type=click.IntRange(1),
+    default=1_000_000,
+    show_default=True,
+    help="So many jobs of one user may wait.",
+)
+@click.option(
+    "--user-code",
+    type=click.IntRange(1),
+    default=64,
+    metavar="MIB",
+    show_default=True,
+    help="Code of one user that no job has named yet.",
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 def serve(*, url: str | None, setup: bool, names: tuple[str, ...], keys: Path | None, **flags: object) -> int:
     """Serves a queue over HTTPS, to pilots and users with tokens; PanDA's calls are answered too.
@@ -58,13 +75,25 @@ def serve(*, url: str | None, setup: bool, names: tuple[str, ...], keys: Path | 
     if not queue_path(url).exists():
         raise Stop(f"{queue_path(url)}: no queue here; make one: pilot queue init --queue {url}", Exit.UNAVAILABLE)
     folder = keys or default_keys(url)
+    _check_together(setup, names, flags)
     if not setup:
         return _serve(url, folder, flags)
-    authority, (pilot, submitter) = set_up_keys(folder, names, this_user())
-    say(f"certificate authority: {authority}")
-    say(f"pilot token: {pilot}")
-    say(f"submitter token: {submitter}")
+    for line in set_up_keys(folder, names, this_user()):
+        say(line)
     return 0
+
+
+def _check_together(setup: bool, names: tuple[str, ...], flags: dict[str, object]) -> None:
+    """Options that mean nothing alone are a mistake that would be found late."""
+    if names and not setup:
+        raise Stop(
+            "--name is for --setup, which makes the certificate: give both, then send the service a HUP", Exit.USAGE
+        )
+    if (flags["tls_cert"] is None) != (flags["tls_key"] is None):
+        raise Stop("--tls-cert and --tls-key belong together: give both, or none", Exit.USAGE)
+    alone = [each for each in ("audience", "groups", "issuer_ca") if flags[each] and not flags["issuer"]]
+    if alone:
+        raise Stop(f"--{alone[0].rstrip('s').replace('_', '-')} needs --issuer", Exit.USAGE)
 
 
 def _serve(url: str, keys: Path, flags: dict[str, object]) -> int:
@@ -93,6 +122,9 @@ def _serving(url: str, keys: Path, flags: dict[str, object]) -> "Serving":
         storage=_storage(flags),
         open_board=bool(flags["open_board"]),
         login_client=str(flags["login_client"]),
+        shared_file=bool(flags["shared_file"]),
+        user_jobs=int(str(flags["user_jobs"])),
+        user_code=int(str(flags["user_code"])) << 20,
     )
 
 
@@ -102,10 +134,19 @@ def _issuer(flags: dict[str, object]) -> "Issuer | None":
     if not flags["issuer"]:
         return None
     groups = flags["groups"]
+    _check_issuer(str(flags["issuer"]))
     if not flags["audience"] or not isinstance(groups, tuple) or not groups:
         raise Stop("--issuer needs --audience, and --group ROLE=GROUP for each role", Exit.USAGE)
     claim, ca = str(flags["user_claim"]), _path(flags["issuer_ca"])
     return Issuer(str(flags["issuer"]), str(flags["audience"]), groups, claim, ca)
+
+
+def _check_issuer(url: str) -> None:
+    """Its keys are believed, so they come over a line that is."""
+    parts = urlsplit(url)
+    loopback = parts.hostname in ("127.0.0.1", "::1", "localhost")
+    if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and loopback)):
+        raise Stop(f"--issuer {url}: an https:// address is needed", Exit.USAGE)
 
 
 def _storage(flags: dict[str, object]) -> "StorageAt | None":

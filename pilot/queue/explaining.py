@@ -134,11 +134,19 @@ def _own_state(db: Db, row: sqlite3.Row, queue: QueueSettings, now: float) -> Ex
     if state == JobState.DONE:
         return _say(row, "state", "verdict", "not done", _ending(row))
     if state == JobState.GRANTED:
-        pilot = f"pilot {row['pilot']} has attempt {row['attempt']} until {iso(row['lease_until'])} or longer"
-        return _say(row, "state", "lease", "free", pilot)
+        return _say(row, "state", "lease", "free", _lease(row, now))
     if state == JobState.HELD:
         return _say(row, "state", "held", "released", "held; pilot queue release lets it go on")
     return _waiting(db, row, queue, now)
+
+
+def _lease(row: sqlite3.Row, now: float) -> str:
+    """Who has it; a lease that ran out is taken back when the next pilot claims."""
+    who, until = f"pilot {row['pilot']}", row["lease_until"]
+    if until is not None and until < now:
+        line = f"{who} is silent: its lease of attempt {row['attempt']} ran out at {iso(until)}"
+        return f"{line}; the job waits again as soon as a pilot asks for work, unless this one is heard of first"
+    return f"{who} has attempt {row['attempt']} until {iso(until)} or longer"
 
 
 def _ending(row: sqlite3.Row) -> str:

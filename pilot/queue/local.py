@@ -38,6 +38,7 @@ OFFER_AGAIN_SECONDS = 60.0  # an offer that has not changed is noted again after
 
 NOTE_REPORT = "INSERT INTO report (job, attempt, body, received) VALUES (?, ?, ?, ?)"
 GIVEN = "SELECT grants, late FROM given WHERE queue = ?"
+OWNERS = "SELECT job_id, owner FROM job WHERE job_id IN (SELECT value FROM json_each(?))"
 TOMBSTONE = "INSERT OR IGNORE INTO granted (claim_id, state, granted) VALUES (?, 'returned', ?)"
 
 
@@ -126,6 +127,13 @@ class LocalServer:
         if row is None:
             raise Final(Code.SERVER_REFUSED, f"the queue holds no code archive {pack.sha256}")
         return bytes(row["archive"])
+
+    def owners(self, job_ids: Sequence[str]) -> dict[str, str]:
+        """Whose jobs these are."""
+        if not job_ids:
+            return {}
+        with self._store.reading() as db:
+            return {row["job_id"]: row["owner"] for row in db.execute(OWNERS, (json.dumps(list(job_ids)),))}
 
     def close(self) -> None:
         """Lets go of the file."""

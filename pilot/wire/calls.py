@@ -21,7 +21,8 @@ GIVEN_QUEUE: Final = "default"  # the queue that is meant where a call names non
 
 # What a pilot asks. `register {offer}`; `claim {offers, claims: [[claim_id, number of its offer], ...]}` ->
 # {grants: [Grant | null], version}; `changed {since, patience}` -> {changed, version}; `renew {beats}`;
-# `report {reports}`; `give_back {claims}`; `adopt {pilot_id, attempts}`; GET `code?sha256=` -> the raw archive.
+# `report {reports}`; `give_back {claims}`; `adopt {pilot_id, attempts}`; `leave {pilot_id}`: it asks for
+# nothing more (a courtesy to those who watch, nothing depends on it); GET `code?sha256=` -> the raw archive.
 #
 # `storage_token {job_id, attempt}` -> {token, expires}, where the site gave its storage's key: WLCG's profile, reading
 # under the job's own folder, creating under the attempt's, as long as the lease.
@@ -29,7 +30,7 @@ GIVEN_QUEUE: Final = "default"  # the queue that is meant where a call names non
 # `version` is opaque: how the queue stood before that claim was matched, "" where it granted something, for there
 # may be more. `changed` says whether the queue stands otherwise now than at `since`; of "" it always has changed.
 PILOT_CALLS: Final = (
-    "register", "claim", "changed", "renew", "report", "give_back", "adopt", "code", "storage_token",
+    "register", "claim", "changed", "renew", "report", "give_back", "adopt", "leave", "code", "storage_token",
 )  # fmt: skip
 # What a user asks. PUT `code?sha256=` takes a raw archive, then `add {jobs: [{spec, job_id}, ...]}` names it.
 # `add_sweep {template: {spec, job_id}, names, rows}` -> Sweep: a job for each row, `{name}` in the template stands for

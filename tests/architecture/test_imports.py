@@ -44,7 +44,7 @@ THIRD_PARTY = {
     "shell": {"structlog"},
     "adapters": {"classad2", "htcondor2", "psutil", "pynvml", "requests", "urllib3"},
     "wire": {"pydantic"},
-    "queue": {"cryptography", "httptools", "jwt", "prometheus_client", "starlette", "uvicorn"},
+    "queue": {"cryptography", "httptools", "jwt", "prometheus_client", "psutil", "starlette", "uvicorn"},
     "assemble": set(),
     "cli": {"click"},
 }

@@ -14,11 +14,13 @@ import yaml
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client.parser import text_string_to_metric_families
 
+from pilot.model.faults import Code
 from pilot.model.job import JobSpec, Verdict
 from pilot.model.queue import Submission
 from pilot.queue.service import tally
 from pilot.queue.service.call import Caller, Role
 from tests.beds.face import HOSTILE, LOGIN, FaceBed, Shown, a_day, faced, job, node
+from tests.contracts.server_beds import needs
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "site-configs/grafana/queue.json"
@@ -222,6 +224,53 @@ def test_every_alert_says_why_and_what_to_do() -> None:
     for rule in rules:
         assert {"summary", "why", "action"} <= set(rule["annotations"]), rule["alert"]
         assert tried.count(f'alertname="{rule["alert"]}",') == 2, f"{rule['alert']} is never tried"
+
+
+def test_a_submitter_sees_the_own_faults_and_counts_and_nobody_sees_a_fault_twice(tmp_path: Path) -> None:
+    with faced(tmp_path) as bed:
+        bed.add(job("mine", attempts=1), user="ada")
+        bed.add(job("hers", attempts=1), job("hers-2"), user="grace")
+        for number in range(2):
+            bed.end(bed.claim(node(f"n{number}", 4), f"c{number}")[0], Verdict.FAILED, Code.PAYLOAD_EXIT, "exit code 1")
+        bed.settle()
+        board = bed.face._board("default")
+        views = {owner: board.view(tally.Wanted("default", owner=owner)) for owner in ("", "ada", "grace")}
+    assert [each.name for each in views["ada"].faults] == ["mine"]
+    assert sorted(each.name for each in views[""].faults) == ["hers", "mine"], "each once"
+    assert (views["ada"].counts.waiting, views["ada"].counts.failed) == (0, 1)
+    assert (views["grace"].counts.waiting, views["grace"].counts.failed, views["grace"].owner) == (1, 1, "grace")
+    with faced(tmp_path) as again:  # another life of the service: what it was not told, the file remembers
+        assert sorted(each["name"] for each in again.board()["faults"]) == ["hers", "mine"]
+
+
+def test_a_pilot_that_left_in_good_order_is_not_at_work(tmp_path: Path) -> None:
+    with faced(tmp_path) as bed:
+        bed.add(job("one"))
+        for host in ("n1", "n2"):
+            bed.claim(node(host, 1), f"{host}-a")
+        assert bed.board()["pilots_live"] == 2
+        bed.call("leave", pilot_id="n2/1")
+        board = bed.board()
+        assert (board["pilots_live"], board["pilots_seen"]) == (1, 2)
+        assert {each["host"]: each["live"] for each in board["pilots"]} == {"n1": True, "n2": False}
+        assert 'pilot_queue_pilots{queue="default"} 1.0' in bed.get("/metrics").text
+        bed.claim(node("n2", 2), "n2-b")
+        assert bed.board()["pilots_live"] == 2, "it is back"
+
+
+def test_series_stand_at_0_before_the_first_fault(tmp_path: Path) -> None:
+    """`increase` sees a step, and nothing where a series is born at 1."""
+    with faced(tmp_path) as bed:
+        text = bed.get("/metrics").text
+    assert 'pilot_queue_faults_total{code="pilot.bug",party="pilot"} 0.0' in text
+    assert "pilot_queue_tls_failures_total 0.0" in text
+
+
+def test_small_sizes_are_said_in_small_units(tmp_path: Path) -> None:
+    with faced(tmp_path) as bed:
+        bed.add(job("tiny", needs=needs(1, memory_bytes=50 << 20, scratch_bytes=200 << 10, walltime_seconds=90)))
+        bed.settle()
+        assert [each["needs"] for each in bed.board()["shapes"]] == ["1 cpu, 50 MiB, 200 KiB disk, 1.5 min"]
 
 
 def test_a_row_of_another_version_hides_nothing_else(tmp_path: Path) -> None:

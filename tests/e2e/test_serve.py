@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -15,9 +16,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+import psutil
 import pytest
 import requests
 from cryptography import x509
+
+from pilot.queue.service import certificates
+from pilot.queue.service.call import Role
+from pilot.queue.service.keys import KeyFolder, own_tokens
 
 TREE = Path(__file__).parents[2]
 
@@ -85,7 +91,8 @@ def test_setup_makes_what_a_site_needs_and_shows_no_secret(url: str, tmp_path: P
     done = pilot("queue", "serve", "--queue", url, "--setup", "--name", "queue.site.example", "--name", "192.0.2.7")
     keys = tmp_path / "queue-keys"
     lines = dict(each.split(": ", 1) for each in done.stdout.splitlines())
-    assert list(lines) == ["certificate authority", "pilot token", "submitter token"]
+    assert list(lines) == ["server certificate", "certificate authority", "pilot token", "submitter token"]
+    assert {"queue.site.example", "192.0.2.7"} <= set(lines["server certificate"].partition(", for ")[2].split())
     assert lines["certificate authority"] == str(keys / "ca.pem")
     secrets = [each.read_text() for each in keys.iterdir() if each.suffix == ".token" or each.name.endswith("-key.pem")]
     assert len(secrets) == 5
@@ -96,7 +103,14 @@ def test_setup_makes_what_a_site_needs_and_shows_no_secret(url: str, tmp_path: P
     server = x509.load_pem_x509_certificate((keys / "server.pem").read_bytes())
     names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert {"localhost", "queue.site.example"} <= set(names.get_values_for_type(x509.DNSName))
-    assert {"127.0.0.1", "::1", "192.0.2.7"} <= {str(each) for each in names.get_values_for_type(x509.IPAddress)}
+    certified = {str(each) for each in names.get_values_for_type(x509.IPAddress)}
+    own = {
+        each.address.partition("%")[0]
+        for some in psutil.net_if_addrs().values()
+        for each in some
+        if ":" not in each.address
+    }
+    assert {"127.0.0.1", "::1", "192.0.2.7"} | {each for each in own if each.count(".") == 3} <= certified
 
 
 def test_setup_again_keeps_the_authority_and_the_tokens(ready: str, tmp_path: Path) -> None:
@@ -105,6 +119,108 @@ def test_setup_again_keeps_the_authority_and_the_tokens(ready: str, tmp_path: Pa
     assert pilot("queue", "serve", "--queue", ready, "--setup").returncode == 0
     after = {name: (keys / name).read_bytes() for name in before}
     assert [name for name in before if before[name] != after[name]] == ["server.pem"]
+
+
+def test_setup_again_keeps_the_names_of_before_and_takes_no_bad_ones(ready: str, tmp_path: Path) -> None:
+    for name in ("queue.site.example", "192.0.2.7"):
+        assert pilot("queue", "serve", "--queue", ready, "--setup", "--name", name).returncode == 0
+    certified = certificates.names_in((tmp_path / "queue-keys/server.pem").read_bytes())
+    assert "queue.site.example" in certified.hosts
+    assert "192.0.2.7" in certified.addresses
+    for name in ("https://queue.site.example", "queue:25443", "a b", "", "-x.example", "x" * 64):
+        done = pilot("queue", "serve", "--queue", ready, "--setup", "--name", name)
+        assert (done.returncode, done.stderr.count("\n"), "--name" in done.stderr) == (78, 1, True), name
+
+
+def test_users_whose_names_look_alike_have_token_files_of_their_own(ready: str) -> None:
+    words = ("queue", "token", "--queue", ready, "--role", "submitter", "--user")
+    names = ("ber ta/x", "ber_ta_x", "ber/ta x", "bert\N{LATIN SMALL LETTER A WITH DIAERESIS}")
+    files = {pilot(*words, each).stdout.strip() for each in names}
+    assert len(files) == len(names)
+
+
+def test_others_of_the_machine_cannot_go_past_the_roles(ready: str, tmp_path: Path) -> None:
+    """What a umask gave is taken back; what was given on purpose is refused, or meant by the operator."""
+    path = tmp_path / "queue.db"
+    path.chmod(0o644)
+    served = Process(ready)
+    call(served, tmp_path / "queue-keys", "claim", "pilot", offers=[], claims=[])
+    modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in tmp_path.glob("queue.db*")}
+    assert {"queue.db", "queue.db-wal", "queue.db-shm"} <= set(modes)
+    assert set(modes.values()) == {0o600}
+    assert "chmod 600" in served.end()[1]
+    path.chmod(0o660)
+    refused = pilot("queue", "serve", "--queue", ready, "--listen", "localhost:0")
+    assert (refused.returncode, "--shared-file" in refused.stderr, refused.stderr.count("\n")) == (78, True, 1)
+    shared = Process(ready, "--shared-file")
+    assert shared.end()[0] == 143
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+def ending_in(keys: Path, days: float) -> None:
+    """A server certificate of the site's authority that ends so soon."""
+    authority = certificates.Pair((keys / "ca.pem").read_bytes(), (keys / "ca-key.pem").read_bytes())
+    made = certificates.server_certificate(authority, certificates.Names(("localhost",), ("127.0.0.1",)), days)
+    (keys / "server.pem").write_bytes(made.certificate)
+    (keys / "server-key.pem").write_bytes(made.key)
+
+
+def test_a_certificate_that_has_ended_is_refused_and_one_that_soon_will_is_named(ready: str, tmp_path: Path) -> None:
+    keys = tmp_path / "queue-keys"
+    ending_in(keys, -0.01)
+    done = pilot("queue", "serve", "--queue", ready, "--listen", "localhost:0")
+    assert (done.returncode, "ended on" in done.stderr, "--setup" in done.stderr) == (78, True, True)
+    assert done.stderr.count("\n") == 1
+    ending_in(keys, 3)
+    served = Process(ready)
+    text = numbers(served, keys)
+    until = float(re.findall(r"^pilot_queue_certificate_end_time_seconds (\S+)", text, re.MULTILINE)[0])
+    assert until == pytest.approx(time.time() + 3 * 86400, abs=120)
+    assert "server.pem ends on" in served.end()[1]
+
+
+def numbers(served: Process, keys: Path) -> str:
+    session = requests.Session()
+    session.trust_env = False
+    token = next(keys.glob("submitter-*.token")).read_text().strip()
+    with session:
+        return session.get(f"{served.url}/metrics", headers={"Authorization": f"Bearer {token}"},
+                           verify=str(keys / "ca.pem"), timeout=30).text  # fmt: skip
+
+
+def test_handshakes_that_fail_are_counted_and_told_once(served: Process, tmp_path: Path) -> None:
+    for _ in range(3):
+        with pytest.raises(ssl.SSLError), socket.create_connection(("localhost", served.port), 10) as raw:
+            ssl.create_default_context().wrap_socket(raw, server_hostname="localhost")  # it does not know the authority
+    end = time.monotonic() + 10
+    while "pilot_queue_tls_failures_total 3.0" not in numbers(served, tmp_path / "queue-keys"):
+        assert time.monotonic() < end, "they are not counted"
+        time.sleep(0.1)
+    assert served.end()[1].count("TLS handshakes that failed") == 1
+
+
+def test_the_log_tells_when_it_began_and_ended_and_who_was_refused(served: Process, ready: str, tmp_path: Path) -> None:
+    keys = tmp_path / "queue-keys"
+    own = own_tokens(KeyFolder(keys))
+    (keys / "submitter-old.token").write_text(own.mint(Role.SUBMITTER, "berta", -5))
+    token = (keys / "submitter-old.token").read_text()
+    reply = requests.post(f"{served.url}/api/v1/grid/find", json={}, headers={"Authorization": f"Bearer {token}"},
+                          verify=str(keys / "ca.pem"), timeout=30)  # fmt: skip
+    assert reply.status_code == 401
+    lines = served.end()[1].splitlines()
+    assert any(f"begins: {ready} at https://localhost:{served.port}" in each for each in lines)
+    assert "ended by signal 15" in lines[-1]
+    (refused,) = [each for each in lines if " 401 " in each]
+    assert "says:berta" in refused
+    assert re.search(r" (127\.0\.0\.1|::1) ", refused)
+    assert token not in refused
+
+
+def test_a_queue_whose_outputs_cannot_be_stored_is_not_made(tmp_path: Path) -> None:
+    where = f"sqlite:{tmp_path / 'new.db'}"
+    done = pilot("queue", "init", "--queue", where, "--output", "davs://dav.site.example/ml")
+    assert (done.returncode, done.stderr.count("\n"), "file://" in done.stderr) == (64, 1, True)
+    assert not (tmp_path / "new.db").exists()
 
 
 def test_tokens_are_minted_into_files(ready: str, tmp_path: Path) -> None:
@@ -122,7 +238,15 @@ def test_tokens_are_minted_into_files(ready: str, tmp_path: Path) -> None:
 def test_it_is_reached_by_every_name_of_loopback(ready: str, tmp_path: Path, host: str) -> None:
     served = Process(ready, listen="*:0")
     assert call(served, tmp_path / "queue-keys", "find", "submitter", host).json()["data"] == []
-    assert served.end() == (143, "")
+    code, said = served.end()
+    assert (code, unusual(said)) == (143, [])
+
+
+def unusual(said: str) -> list[str]:
+    """What the log has beside its first and last line, and the word on where outputs go."""
+    usual = (" INFO begins: ", " INFO ended by signal ", " WARNING queue default: outputs and logs go to file://")
+    lines = [each for each in said.splitlines() if not any(word in each for word in usual)]
+    return [each for each in lines if "others could read it" not in each]
 
 
 def test_who_looks_is_answered_when_it_is_told_to_end(served: Process, tmp_path: Path) -> None:
@@ -136,7 +260,7 @@ def test_who_looks_is_answered_when_it_is_told_to_end(served: Process, tmp_path:
     begun = time.monotonic()
     code, said = served.end()
     looker.join(10)
-    assert (code, said) == (143, "")
+    assert (code, unusual(said)) == (143, [])
     assert time.monotonic() - begun < 4
     assert answers[0].json()["data"] == {"changed": False, "version": since}
 
@@ -167,7 +291,8 @@ def test_the_whole_way_of_the_guide(served: Process, tmp_path: Path) -> None:
 
 
 def test_interrupt_ends_it_with_130(served: Process) -> None:
-    assert served.end(signal.SIGINT) == (130, "")
+    code, said = served.end(signal.SIGINT)
+    assert (code, unusual(said)) == (130, [])
 
 
 def test_hang_up_reads_keys_and_certificate_again(served: Process, ready: str, tmp_path: Path) -> None:
@@ -204,14 +329,24 @@ def test_plain_http_is_for_loopback_alone_and_only_when_asked_for(url: str) -> N
 
 def test_what_is_wrong_ends_in_one_line(ready: str, tmp_path: Path) -> None:
     keys = tmp_path / "queue-keys"
+    broken = tmp_path / "broken.pem"
+    broken.write_text("-----BEGIN CERTIFICATE-----\nnonsense\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         wrong = {
             ("--listen", f"127.0.0.1:{port}"): 78,
             ("--listen", "nowhere.invalid:1"): 78,
             ("--listen", "localhost:99999"): 78,
-            ("--tls-cert", str(keys / "nothing.pem")): 78,
+            ("--tls-cert", str(keys / "nothing.pem")): 64,
+            ("--tls-cert", str(keys / "nothing.pem"), "--tls-key", str(keys / "server-key.pem")): 78,
+            ("--tls-cert", str(broken), "--tls-key", str(keys / "server-key.pem")): 78,
+            ("--tls-cert", str(keys / "ca.pem"), "--tls-key", str(keys / "server-key.pem")): 78,
             ("--issuer", "https://x"): 64,
+            ("--issuer", "http://x.example", "--audience", "a", "--group", "pilot=/a"): 64,
+            ("--issuer", "https://x", "--audience", "a", "--group", "pilot=/a", "--issuer-ca", "/nope"): 78,
+            ("--issuer", "https://x", "--audience", "a", "--group", "pilot=/a", "--issuer-ca", str(broken)): 78,
+            ("--audience", "a"): 64,
+            ("--name", "queue.site.example"): 64,
             ("--keys", str(tmp_path / "none")): 78,
         }
         for words, code in wrong.items():

@@ -117,6 +117,9 @@ class QueueCalls:
         self._stirs += 1
         self._server.give_back([from_plain(Unclaim, each) for each in asked["claims"]])
 
+    def _leave(self, _asked: Json, _: LocalQueue) -> None:
+        """Nothing depends on it."""
+
     def _adopt(self, asked: Json, _: LocalQueue) -> object:
         self._stirs += 1
         return self._server.adopt(asked["pilot_id"], [from_plain(Beat, each) for each in asked["attempts"]])

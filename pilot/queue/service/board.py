@@ -4,10 +4,11 @@ It reads through a connection of its own, never more rows than are shown, and co
 become cheap against the time that passed: a page over many jobs costs no pilot its turn.
 """
 
+import json
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pilot import __version__
 from pilot.core.matching import Fit, Shape, fit
@@ -56,19 +57,27 @@ class Tally:
     oldest: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How a board sees time: the clock, since when the service runs, which pilots have said when that they leave."""
+
+    wall: Callable[[], float] = time.time
+    started: float = 0.0
+    left: Mapping[str, float] = field(default_factory=dict)
+
+
 class Board:
     """One queue of a file, looked at."""
 
-    def __init__(
-        self, store: Store, matcher: Matcher, name: str, meter: Meter, wall: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, store: Store, matcher: Matcher, name: str, meter: Meter, seen: Seen = Seen()) -> None:
         self.meter = meter
         self.history = History()
         self._store = store
         self._matcher = matcher
         self._name = name
-        self._wall = wall
-        self._started = self._wall()
+        self._wall = seen.wall
+        self._left = seen.left
+        self._started = seen.started or self._wall()
         self._tally = Tally()
         self._old_faults: tuple[FaultRow, ...] | None = None
 
@@ -85,8 +94,8 @@ class Board:
             pilots = self._pilots(db, now)
             self._count(db, now, queue)
             rows = tally.jobs(db, wanted)
-            seen = db.execute(tally.SEEN, (now - LIVE_SECONDS,)).fetchone()
-            overdue = db.execute(tally.OVERDUE, (now,)).fetchone()[0]
+            known, live = self._seen(db, now)
+            overdue = db.execute(tally.OVERDUE, (now, wanted.owner, wanted.owner)).fetchone()[0]
             old = self._faults_of_before(db)
         faults = [*map(fault_row, self.meter.faults()), *old]
         return BoardView(
@@ -94,12 +103,13 @@ class Board:
             now=iso(now),
             started=iso(self._started),
             queue=queue,
-            counts=sum_of(self._tally.groups),
+            owner=wanted.owner,
+            counts=sum_of([each for each in self._tally.groups if wanted.owner in ("", each["owner"])]),
             owners=owner_counts(self._tally.groups, wanted.owner),
             shapes=tuple(each for each in self._tally.shapes if wanted.owner in ("", each.owner)),
             pilots=pilots,
-            pilots_seen=seen["pilots"],
-            pilots_live=seen["live"] or 0,
+            pilots_seen=known,
+            pilots_live=live,
             faults=tuple(each for each in faults if wanted.owner in ("", each.owner))[:FAULTS_SHOWN],
             jobs=tuple(job_line(row, now) for row in rows[: wanted.limit]),
             more=len(rows) > wanted.limit,
@@ -141,7 +151,7 @@ class Board:
         self._tally.cost = self._tally.at - began
 
     def _shapes(self, db: tally.Db, queue: QueueSettings, now: float) -> tuple[ShapeRow, ...]:
-        live = (row for row in db.execute(tally.OFFERS) if row["seen"] >= now - LIVE_SECONDS)
+        live = (row for row in db.execute(tally.OFFERS) if self._is_live(row["pilot"], row["seen"], now))
         offers = [each for row in live if (each := read(Offer, row)) is not None]
         rows = db.execute(tally.SHAPES, (queue.name,)).fetchall()
         return tuple(self._shape(row, shape, offers) for row in rows if (shape := read(Shape, row)) is not None)
@@ -166,11 +176,27 @@ class Board:
         running = {row["pilot"]: row["jobs"] for row in db.execute(tally.RUNNING, (self._name,))}
         rows = db.execute(tally.OFFERS).fetchall()
         read_ones = ((row, offer) for row in rows if (offer := read(Offer, row)) is not None)
-        return tuple(pilot_row(row, offer, running.get(row["pilot"], 0), now) for row, offer in read_ones)
+        return tuple(
+            pilot_row(row, offer, jobs, jobs > 0 or self._is_live(row["pilot"], row["seen"], now))
+            for row, offer in read_ones
+            for jobs in (running.get(row["pilot"], 0),)
+        )
+
+    def _seen(self, db: tally.Db, now: float) -> tuple[int, int]:
+        """How many pilots are known, and how many of them are alive."""
+        seen = db.execute(tally.SEEN, (now - LIVE_SECONDS,)).fetchone()
+        gone = [pilot for pilot, at in dict(self._left).items() if at >= now - LIVE_SECONDS]
+        rows = db.execute(tally.SEEN_OF, (json.dumps(gone), now - LIVE_SECONDS)).fetchall() if gone else []
+        gone_live = sum(not self._is_live(row["pilot"], row["seen"], now) for row in rows)
+        return seen["pilots"], (seen["live"] or 0) - gone_live
+
+    def _is_live(self, pilot: str, seen: float, now: float) -> bool:
+        """Heard of lately, and has not said since that it leaves."""
+        return seen >= now - LIVE_SECONDS and self._left.get(pilot, float("-inf")) < seen
 
     def _faults_of_before(self, db: tally.Db) -> tuple[FaultRow, ...]:
-        """The last faults that the file knows from before this service's time, read once."""
+        """The last faults that the file knows from before this service's time, read once; later ones the meter has."""
         if self._old_faults is None:
-            rows = db.execute(tally.OLD_FAULTS, (self._name, tally.NEWEST_LOOKED_AT, FAULTS_SHOWN))
+            rows = db.execute(tally.OLD_FAULTS, (self._name, self._started, tally.NEWEST_LOOKED_AT, FAULTS_SHOWN))
             self._old_faults = tuple(old_fault_row(row) for row in rows)
         return self._old_faults

@@ -1,6 +1,7 @@
 """A private certificate authority for one site, and server certificates of it."""
 
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,9 +17,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from pilot.model.faults import Code
+from pilot.ports import Final
+
 AUTHORITY_DAYS = 3650
 SERVER_DAYS = 397  # as long as clients commonly accept; `--setup` again makes a new one
 BACKDATED = timedelta(hours=1)  # for clients whose clock is behind
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$)(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +44,43 @@ class Names:
 
 
 def names_of_this_host(more: tuple[str, ...] = ()) -> Names:
-    """The host's names and addresses, those of loopback, and what else is given."""
+    """What is given, the host's names, its interfaces' addresses, loopback; raises for a name that is none."""
+    for each in more:
+        if not _is_address(each) and not _HOST.fullmatch(each):
+            raise Final(Code.SERVER_REFUSED, f"--name {each!r}: use a host name or an address, without port or scheme")
     own = (socket.gethostname(), socket.getfqdn())
-    found = (*more, *own, "localhost", "127.0.0.1", "::1", *_addresses(own))
-    addresses = [each for each in found if _is_address(each)]
-    hosts = [each for each in found if each and not _is_address(each)]
+    return sorted_names((*more, *own, "localhost", "127.0.0.1", "::1", *_interfaces(), *_addresses(own)))
+
+
+def sorted_names(found: tuple[str, ...]) -> Names:
+    """Host names and addresses, each once, in the order given; what is neither is left out."""
+    addresses = [str(ipaddress.ip_address(each)) for each in found if _is_address(each)]
+    hosts = [each for each in found if not _is_address(each) and _HOST.fullmatch(each)]
     return Names(tuple(dict.fromkeys(hosts)), tuple(dict.fromkeys(addresses)))
+
+
+def names_in(certificate: bytes) -> Names:
+    """The names that a certificate is for."""
+    loaded = loaded_certificate(certificate)
+    try:
+        found = loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return Names((), ())
+    addresses = [str(each) for each in found.get_values_for_type(x509.IPAddress)]
+    return sorted_names((*found.get_values_for_type(x509.DNSName), *addresses))
+
+
+def ends_at(certificate: bytes) -> float:
+    """When a certificate (the first of the file) ends, in seconds since the epoch."""
+    return loaded_certificate(certificate).not_valid_after_utc.timestamp()
+
+
+def loaded_certificate(certificate: bytes) -> x509.Certificate:
+    """The first certificate of that PEM text; raises in one line."""
+    try:
+        return x509.load_pem_x509_certificate(certificate)
+    except ValueError as problem:
+        raise Final(Code.SERVER_REFUSED, "no certificate in PEM that can be read") from problem
 
 
 def new_authority() -> Pair:
@@ -59,7 +96,7 @@ def new_authority() -> Pair:
     return Pair(builder.sign(key, SHA256()).public_bytes(Encoding.PEM), _pem(key))
 
 
-def server_certificate(authority: Pair, names: Names) -> Pair:
+def server_certificate(authority: Pair, names: Names, days: float = SERVER_DAYS) -> Pair:
     """A fresh certificate for a server of those names."""
     issuer = x509.load_pem_x509_certificate(authority.certificate)
     signer = load_pem_private_key(authority.key, None)
@@ -69,7 +106,7 @@ def server_certificate(authority: Pair, names: Names) -> Pair:
     alternatives: list[x509.GeneralName] = [x509.DNSName(each) for each in names.hosts]
     alternatives += [x509.IPAddress(ipaddress.ip_address(each)) for each in names.addresses]
     builder = (
-        _builder(subject, issuer.subject, key, SERVER_DAYS)
+        _builder(subject, issuer.subject, key, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -80,7 +117,7 @@ def server_certificate(authority: Pair, names: Names) -> Pair:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: float
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
@@ -118,6 +155,15 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _interfaces() -> list[str]:
+    """The addresses of this host's interfaces, as the kernel has them."""
+    import psutil
+
+    kinds = (socket.AF_INET, socket.AF_INET6)
+    listed = [each for interface in psutil.net_if_addrs().values() for each in interface]
+    return [each.address.partition("%")[0] for each in listed if each.family in kinds]
 
 
 def _addresses(names: tuple[str, ...]) -> list[str]:

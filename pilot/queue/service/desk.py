@@ -7,12 +7,14 @@ collected, and answered out of one transaction.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from pilot.ports import PortError
+from pilot.queue.service.limits import Busy, Limits
 from pilot.queue.service.numbers import Numbers
 
 T = TypeVar("T")
@@ -40,16 +42,19 @@ class _Pile(Generic[A, R]):
 
 
 class Desk:
-    """Work for the database thread, from the event loop."""
+    """Work for the database thread, from the event loop; `most` calls may wait for it, and others are sent away."""
 
-    def __init__(self, name: str, numbers: Numbers) -> None:
+    def __init__(self, name: str, numbers: Numbers, most: int = Limits().pending_calls) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._numbers = numbers
+        self._most = most
+        self._pending = 0
         self._piles: dict[Hashable, _Pile[object, object]] = {}
 
-    async def do(self, kind: str, work: Callable[[], T]) -> T:
-        """One piece of work, alone."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, kind, 1, work)
+    async def do(self, kind: str, work: Callable[[], T], own: bool = False) -> T:
+        """One piece of work, alone; the service's `own` is never sent away."""
+        with self._waiting(own):
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, kind, 1, work)
 
     async def join(
         self, kind: str, of: str, items: Sequence[A], work: Callable[[Sequence[A]], Sequence[R]]
@@ -57,13 +62,24 @@ class Desk:
         """The items' share in one call of `work` for all that wait under the same kind and name."""
         pile = self._piles.setdefault((kind, of), _Pile(work))  # type: ignore[arg-type]
         waiting: _Waiting[A, R] = _Waiting(items, asyncio.get_running_loop().create_future())
-        pile.waiting.append(waiting)  # type: ignore[arg-type]
-        self._ask(kind, pile)
-        return await waiting.answer
+        with self._waiting():
+            pile.waiting.append(waiting)  # type: ignore[arg-type]
+            self._ask(kind, pile)
+            return await waiting.answer
 
     def close(self) -> None:
         """Ends the thread when it has done what it was given."""
         self._thread.shutdown()
+
+    @contextmanager
+    def _waiting(self, own: bool = False) -> Iterator[None]:
+        if self._pending >= self._most and not own:
+            raise Busy(f"{self._pending} calls wait for the queue's file already")
+        self._pending += 1
+        try:
+            yield
+        finally:
+            self._pending -= 1
 
     def _ask(self, kind: str, pile: "_Pile[object, object]") -> None:
         if pile.asked or not pile.waiting:

@@ -24,7 +24,7 @@ from pilot.model.plain import full_plain
 from pilot.model.queue import Explanation, JobState
 from pilot.ports import PortError
 from pilot.queue.service import tally
-from pilot.queue.service.board import Board
+from pilot.queue.service.board import Board, Seen
 from pilot.queue.service.body import BadBody
 from pilot.queue.service.call import ANYBODY, EVERYONE, USERS, Call, Caller, RawHandler, Role, Spoken
 from pilot.queue.service.envelope import enveloped
@@ -80,6 +80,7 @@ class Face:
         self._meter = meter
         self._shown = shown
         self._store = open_store(service.setting.path)
+        self._seen = Seen(service.wall, service.wall(), service.left)
         self._boards: dict[str, Board] = {}
         self._calls: tuple[Call, ...] = ()
 
@@ -177,7 +178,7 @@ class Face:
     def _board(self, name: str) -> Board:
         found = self._boards.get(name)
         if found is None:
-            board = Board(self._store, self._service.setting.matcher, name, self._meter, self._service.wall)
+            board = Board(self._store, self._service.setting.matcher, name, self._meter, self._seen)
             board.check()
             found = self._boards.setdefault(name, board)
         return found

@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from itertools import count
 from typing import TypeVar, cast
@@ -20,6 +21,7 @@ from pilot.queue.service import body, panda_frame
 from pilot.queue.service.call import ANYBODY, Call, Caller, Handler, RawHandler, Role, Spoken
 from pilot.queue.service.envelope import enveloped
 from pilot.queue.service.identity import Denied, Doorkeeper, Holder
+from pilot.queue.service.limits import Busy
 from pilot.queue.service.pieces import in_pieces
 from pilot.queue.service.state import OPEN_USER, Service
 from pilot.wire.calls import FINAL, PASSING, UNKNOWN, Refusal
@@ -32,6 +34,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 TOLD = frozenset({"add", "add_sweep", "hold", "release", "cancel", "checkpoint", "storage_token"})  # in the log
 NOT_NAMED = "the call came without a token; give one with --token-file"
 RETRY_SECONDS = 2
+BUSY = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
 ROW_BYTES = 150  # of a job in a listing, about
 STATUS: Mapping[Code, HTTPStatus] = {
     Code.CREDENTIAL_EXPIRED: HTTPStatus.UNAUTHORIZED,
@@ -57,6 +60,8 @@ def endpoint(service: Service, call: Call) -> Endpoint:
             response = await _answered(service, call, caller, request)
         except (PortError, ArithmeticError, ValueError, panda_frame.ArgumentProblem) as problem:
             response, why = _refused(call, problem)
+            if isinstance(problem, Denied) and not caller.user:
+                caller = replace(caller, user=problem.says)  # for the log alone
         response.headers["x-request-id"] = caller.request
         seconds = time.perf_counter() - begun
         service.numbers.answered(call.path, response.status_code, seconds)
@@ -83,7 +88,8 @@ async def _caller(service: Service, call: Call, request: Request, number: str) -
     holder = await _holder(door, request.headers.get("authorization", ""))
     if holder.role not in call.roles:
         wanted = " or ".join(sorted(call.roles))
-        raise Denied(Code.CREDENTIAL_REFUSED, f"this call is for the role {wanted}, and yours is {holder.role}", 403)
+        line = f"this call is for the role {wanted}, and yours is {holder.role}"
+        raise Denied(Code.CREDENTIAL_REFUSED, line, 403, says=holder.user)
     return Caller(holder.user, holder.role, number)
 
 
@@ -133,7 +139,7 @@ def _refused(call: Call, problem: Exception) -> tuple[Response, str]:
 
 
 def _envelope_of_refusal(refusal: Refusal, line: str, status: int) -> tuple[Response, str]:
-    headers = {"retry-after": str(RETRY_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    headers = {"retry-after": str(RETRY_SECONDS)} if status in BUSY else {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     message = one_line(line)
@@ -146,6 +152,8 @@ def _status(problem: PortError) -> int:
         return problem.status
     if isinstance(problem, Unknown):
         return HTTPStatus.NOT_FOUND
+    if isinstance(problem, Busy):
+        return HTTPStatus.TOO_MANY_REQUESTS
     if isinstance(problem, Passing):
         return HTTPStatus.SERVICE_UNAVAILABLE
     return STATUS.get(problem.fault.code, HTTPStatus.UNPROCESSABLE_ENTITY)

@@ -11,6 +11,7 @@ from pilot.model.faults import Code
 from pilot.ports import Final
 from pilot.queue.service.call import Role
 
+SAID_LETTERS = 80  # of what a token says of itself, in the log
 KNOWN_TOKENS = 10_000  # verified once, then known by their digest until they expire
 
 
@@ -24,12 +25,13 @@ class Holder:
 
 
 class Denied(Final):
-    """The caller has no token, or one that is not accepted; `status` is the HTTP answer."""
+    """The caller has no token, or one that is not accepted; `status` is the HTTP answer, `says` whose it says to be."""
 
-    def __init__(self, code: Code, detail: str, status: int = 401, missing: bool = False) -> None:
+    def __init__(self, code: Code, detail: str, status: int = 401, missing: bool = False, says: str = "") -> None:
         super().__init__(code, detail)
         self.status = status
         self.missing = missing
+        self.says = says
 
 
 class Verifier(Protocol):
@@ -62,16 +64,21 @@ class Doorkeeper:
         if holder is not None and holder.expires <= self.wall():
             with self._lock:
                 self._known.pop(_digest(token), None)
-            raise Denied(Code.CREDENTIAL_EXPIRED, "the token has expired; get a new one")
+            raise Denied(Code.CREDENTIAL_EXPIRED, "the token has expired; get a new one", says=holder.user)
         return holder
 
     def verify(self, token: str) -> Holder:
         """Whom the token speaks for; may ask the issuer for its keys, so not for the event loop."""
-        issuer = str(self.claims(token).get("iss", ""))
+        claims = self.claims(token)
+        issuer = str(claims.get("iss", ""))
         verifier = next((each for each in self.verifiers if each.issuer == issuer), None)
-        if verifier is None:
-            raise Denied(Code.CREDENTIAL_REFUSED, f"the token's issuer {issuer[:80]!r} is not trusted here")
-        holder = verifier.verify(token)
+        try:
+            if verifier is None:
+                raise Denied(Code.CREDENTIAL_REFUSED, f"the token's issuer {issuer[:80]!r} is not trusted here")
+            holder = verifier.verify(token)
+        except Denied as problem:  # unverified, so that the log can tell whose token has to be renewed
+            problem.says = f"says:{str(claims.get('sub', ''))[:SAID_LETTERS]}"
+            raise
         with self._lock:
             if len(self._known) >= KNOWN_TOKENS:
                 self._known.pop(next(iter(self._known)))

@@ -3,6 +3,7 @@
 Everything secret in it is readable by its owner alone, and is refused where it is not.
 """
 
+import hashlib
 import os
 import secrets
 import stat
@@ -59,20 +60,34 @@ class KeyFolder:
 
 
 def set_up(folder: KeyFolder, names: certificates.Names, user: str) -> list[Path]:
-    """Makes what is missing, and the server's certificate anew; gives the token files of the first pilot and user."""
+    """Makes what is missing, and the server's certificate anew; gives the token files of the first pilot and user.
+
+    The names of a certificate that is there are kept: whoever reaches the server by one of them still does.
+    """
     folder.path.mkdir(mode=FOLDER, parents=True, exist_ok=True)
     if not folder.ca.exists():
         authority = certificates.new_authority()
         _put(folder.ca_key, authority.key, SECRET)
         _put(folder.ca, authority.certificate, PUBLIC)
     authority = certificates.Pair(folder.ca.read_bytes(), secret(folder.ca_key))
-    server = certificates.server_certificate(authority, names)
+    server = certificates.server_certificate(authority, _with_those_of_before(folder, names))
     _put(folder.certificate_key, server.key, SECRET)
     _put(folder.certificate, server.certificate, PUBLIC)
     if not folder.token_key.exists():
         _put(folder.token_key, signing.new_key(), SECRET)
     wanted = ((Role.PILOT, "pilot"), (Role.SUBMITTER, user))
     return [write_token(folder, role, name, TOKEN_SECONDS, folder.token(role, name)) for role, name in wanted]
+
+
+def _with_those_of_before(folder: KeyFolder, names: certificates.Names) -> certificates.Names:
+    if not folder.certificate.exists():
+        return names
+    try:
+        before = certificates.names_in(folder.certificate.read_bytes())
+    except Final as problem:
+        advice = "remove it, run --setup again, and give each --name"
+        raise Final(Code.SERVER_REFUSED, f"{folder.certificate}: {problem.fault.detail}; {advice}") from problem
+    return certificates.sorted_names((*names.hosts, *before.hosts, *names.addresses, *before.addresses))
 
 
 def own_tokens(folder: KeyFolder) -> OwnTokens:
@@ -117,4 +132,7 @@ def _put(path: Path, data: bytes, mode: int) -> None:
 
 
 def _file_name(user: str) -> str:
-    return "".join(each if each.isalnum() or each in "._-" else "_" for each in user)[:64].lstrip(".") or "_"
+    """A file's name for that user; where signs are replaced, with a digest: no two users have the same."""
+    plain = "".join(each if each.isascii() and (each.isalnum() or each in "._-") else "_" for each in user)
+    plain = plain[:64].lstrip(".")
+    return plain if plain == user else f"{plain or '_'}-{hashlib.sha256(user.encode()).hexdigest()[:8]}"

@@ -67,8 +67,17 @@ def load_certificate(context: ssl.SSLContext, certificate: Path, key: Path) -> N
     try:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as problem:
-        reason = problem.strerror or str(problem)
-        raise Final(Code.SERVER_REFUSED, f"certificate {certificate} with key {key}: {reason}") from problem
+        raise Final(Code.SERVER_REFUSED, f"certificate {certificate} with key {key}: {_reason(problem)}") from problem
+
+
+def _reason(problem: OSError) -> str:
+    """OpenSSL's own words name lines of its source."""
+    reason = problem.reason if isinstance(problem, ssl.SSLError) else ""
+    if reason == "KEY_VALUES_MISMATCH":
+        return "they do not belong together"
+    if isinstance(problem, ssl.SSLError):
+        return f"no certificate and key in PEM that can be read ({(reason or 'PEM').lower().replace('_', ' ')})"
+    return problem.strerror or str(problem)
 
 
 def _everywhere(port: int) -> socket.socket:

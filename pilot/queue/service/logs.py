@@ -5,6 +5,7 @@ destination: the service reads no other file for anybody.
 """
 
 import os
+import socket
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pilot.model.queue import JobState
 from pilot.ports import Final, Queue
 
 PIECE_BYTES = 1 << 20
+SHARE = "the pilot stored it on its own node's: the queue's --output has to be a folder that both of them share"
 WHICH = ("stdout", "stderr", "pilot")
 
 
@@ -59,7 +61,8 @@ def _own(url: str, destination: str, job_id: str) -> Path:
     """The file, if it is one that this very job stored; links are followed before it is looked at."""
     folder, file = urlsplit(destination), urlsplit(url)
     if folder.scheme != "file" or file.scheme != "file":
-        raise Final(Code.STORAGE_UNREACHABLE, f"the log is at {url[:200]}, where this service cannot read it")
+        advice = "read it there with your own tools"
+        raise Final(Code.STORAGE_UNREACHABLE, f"the log is at {url[:200]}, where the service cannot read it; {advice}")
     home = Path(unquote(folder.path)).resolve() / quote(job_id, safe="")
     path = Path(unquote(file.path)).resolve()
     if not path.is_relative_to(home):
@@ -71,7 +74,8 @@ def _read(path: Path, offset: int) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as problem:
-        raise Final(Code.STORAGE_UNREACHABLE, f"{path}: {problem.strerror}") from problem
+        line = f"{path} on the disk of the service's machine, {socket.gethostname()}: {problem.strerror}"
+        raise Final(Code.STORAGE_UNREACHABLE, f"{line}; {SHARE}") from problem
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise Final(Code.STORAGE_DENIED, f"{path}: no regular file")

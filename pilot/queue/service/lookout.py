@@ -99,7 +99,7 @@ class Lookout:
         """One look for all who wait, as long as somebody waits."""
         while self._waiting:
             await asyncio.sleep(TICK_SECONDS)
-            await self._desk.do("look", self.look)
+            await self._desk.do("look", self.look, own=True)
             self.tell_if_stirred()
 
 

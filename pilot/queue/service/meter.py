@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from pilot import __version__
-from pilot.model.faults import Fault
+from pilot.model.faults import REGISTRY, Fault
 from pilot.model.job import Grant, Verdict
 from pilot.model.report import Report
 from pilot.ports import BeatReply
@@ -89,6 +89,14 @@ class Meter:
         """Leases ran out."""
         self.expiries.inc(count)
 
+    def handshake_failed(self) -> None:
+        """Somebody who wanted to speak TLS with us could not."""
+        self.handshakes.inc()
+
+    def certified(self, until: float) -> None:
+        """The server's certificate holds until then (UTC epoch seconds)."""
+        self.certificate.set(until)
+
     def granted(self) -> int:
         """How many jobs this service has given out."""
         with self._lock:
@@ -131,8 +139,11 @@ class Meter:
             self.renewals.labels(answer)
         for verdict in Verdict:
             self.reports.labels(verdict.value, "yes")
+        for code, known in REGISTRY.items():  # so that the first fault is a step from 0, which `increase` sees
+            self.blames.labels(known.party.value, code.value)
         self.returns = self._counter("returns", "Claims given back untouched.")
         self.expiries = self._counter("leases_expired", "Leases that ran out before they were renewed.")
+        self.handshakes = self._counter("tls_failures", "TLS handshakes that failed.")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"pilot_queue_{name}", text, labels, registry=self.registry)
@@ -140,5 +151,9 @@ class Meter:
     def _describe(self) -> None:
         started = Gauge("pilot_queue_start_time_seconds", "When the service started (UTC).", registry=self.registry)
         started.set_to_current_time()
+        self.certificate = Gauge(
+            "pilot_queue_certificate_end_time_seconds", "When the server's certificate ends (UTC); 0 = without TLS.",
+            registry=self.registry,
+        )  # fmt: skip
         build = Gauge("pilot_queue_build_info", "The version that runs.", ["version"], registry=self.registry)
         build.labels(__version__).set(1)

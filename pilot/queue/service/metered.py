@@ -44,7 +44,8 @@ class Metered:
     def report(self, reports: Sequence[Report]) -> Sequence[bool]:
         """True = recorded (or was already); False = refused, the attempt is no longer ours."""
         answers = self._server.report(reports)
-        self._meter.reported(reports, answers)
+        owners = self._server.owners([each.job_id for each in reports if each.fault is not None])
+        self._meter.reported(reports, answers, [owners.get(each.job_id, "") for each in reports])
         return answers
 
     def give_back(self, claims: Sequence[Unclaim]) -> None:

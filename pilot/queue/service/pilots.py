@@ -21,6 +21,7 @@ from pilot.wire.calls import BATCH_CAP, GIVEN_QUEUE, PATIENCE_CAP_SECONDS, path
 
 T = TypeVar("T")
 PROGRESS_LETTERS = 65_536
+ID_LETTERS, LEFT_KEPT = 200, 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,14 @@ class Adopting:
 
     pilot_id: str
     attempts: tuple[Beat, ...]
+    queue: str = GIVEN_QUEUE
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """What `leave` takes."""
+
+    pilot_id: str
     queue: str = GIVEN_QUEUE
 
 
@@ -192,6 +201,16 @@ async def adopt(service: Service, _caller: Caller, asked: object) -> Sequence[Be
     return await service.desk.do("adopt", lambda: service.server(asked.queue).adopt(asked.pilot_id, attempts))
 
 
+async def leave(service: Service, _caller: Caller, asked: object) -> None:
+    """Remembers, for those who watch, that the pilot has gone."""
+    assert isinstance(asked, Leaving)
+    now = service.wall()
+    if len(service.left) >= LEFT_KEPT:
+        service.left.pop(next(iter(service.left)))
+    service.left.pop(asked.pilot_id, None)
+    service.left[asked.pilot_id[:ID_LETTERS]] = now
+
+
 async def code(service: Service, _caller: Caller, request: Request) -> Response:
     """Gives a job's own code."""
     pack = CodePack(check_digest(request.query_params.get("sha256", "")), 0)
@@ -222,6 +241,7 @@ CALLS = (
     _post("give_back", "Returns claims, unharmed and for ever.", give_back, Returning, type(None)),
     _post("adopt", "Lets a pilot take over what an earlier one of its place left.", adopt, Adopting,
           tuple[BeatReply, ...]),
+    _post("leave", "Says that a pilot asks for nothing more.", leave, Leaving, type(None), SMALL_BODY),
     Call("GET", path("code"), PILOTS, "Gives the archive of a job's own code.", code, spoken=Spoken.RAW,
          query={"sha256": "the archive's digest", "queue": "the queue's name"}),
 )  # fmt: skip

@@ -11,6 +11,7 @@ from pilot.queue.local import LocalServer
 from pilot.queue.service.call import Caller
 from pilot.queue.service.desk import Desk
 from pilot.queue.service.identity import Doorkeeper
+from pilot.queue.service.limits import Limits
 from pilot.queue.service.lookout import Lookout
 from pilot.queue.service.numbers import NoNumbers, Numbers
 from pilot.queue.service.panda_nodes import Nodes
@@ -39,6 +40,7 @@ class Setting:
     storage: StorageKey | None = None
     numbers: Numbers = NoNumbers()  # noqa: RUF009  it holds nothing
     watched: Callable[[LocalServer], Server] = lambda server: server  # how answers to pilots are counted
+    limits: Limits = Limits()  # noqa: RUF009  frozen
 
 
 class Service:
@@ -48,14 +50,15 @@ class Service:
         self.setting = setting
         self.wall = setting.wall
         self.numbers = setting.numbers
-        self.desk = Desk("queue", setting.numbers)
-        self.reader = Desk("reader", setting.numbers)
+        self.desk = Desk("queue", setting.numbers, setting.limits.pending_calls)
+        self.reader = Desk("reader", setting.numbers, setting.limits.pending_calls)
         self.store = open_store(setting.path)
         self.own = open_store(setting.path)  # the reader's connection
         self.lookout = Lookout(self.store, self.desk, setting.wall)
-        self.uploads = Uploads()
+        self.uploads = Uploads(setting.limits.upload_bytes)
         self.questions = Questions(setting.wall)
         self.nodes = Nodes()
+        self.left: dict[str, float] = {}  # pilots that said that they leave, and when; in memory, for the page
         self._servers: dict[str, Server] = {}
 
     def server(self, name: str) -> Server:

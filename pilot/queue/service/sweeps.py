@@ -6,6 +6,7 @@ from pilot.model.faults import Code
 from pilot.model.queue import Submission, Sweep
 from pilot.ports import Final
 from pilot.queue.service.call import LARGE_BODY, Caller
+from pilot.queue.service.limits import check_room
 from pilot.queue.service.state import Service
 from pilot.queue.service.users import Submitted, check, check_after, code_of, post
 from pilot.wire.calls import GIVEN_QUEUE
@@ -31,7 +32,8 @@ async def add_sweep(service: Service, caller: Caller, asked: object) -> Sweep:
         raise Final(Code.JOB_INVALID, f"job {odd} of the sweep: as many values as there are names, in their order")
 
     def work() -> Sweep:
-        template = Submission(given.spec, given.job_id, code_of(service, asked.queue, given.spec))
+        check_room(service.store, asked.queue, caller.user, len(asked.rows), service.setting.limits)
+        template = Submission(given.spec, given.job_id, code_of(service, caller, asked.queue, given.spec))
         rows = (dict(zip(asked.names, each, strict=True)) for each in asked.rows)
         queue = service.queue(asked.queue, caller)
         check_after(queue, [template])

@@ -27,13 +27,15 @@ WHERE lane.queue = ? AND waiting > 0 ORDER BY waiting DESC, lane.shape LIMIT {SH
 OFFERS = f"SELECT pilot, host, body, seen FROM offer ORDER BY seen DESC, pilot LIMIT {PILOTS_SHOWN}"  # noqa: S608
 SEEN = "SELECT count(*) AS pilots, sum(seen >= ?) AS live FROM offer"
 RUNNING = "SELECT pilot, count(*) AS jobs FROM job WHERE state = 'granted' AND queue = ? GROUP BY pilot"
-OVERDUE = "SELECT count(*) FROM job WHERE state = 'granted' AND lease_until < ?"
+SEEN_OF = "SELECT pilot, seen FROM offer WHERE pilot IN (SELECT value FROM json_each(?)) AND seen >= ?"
+OVERDUE = "SELECT count(*) FROM job WHERE state = 'granted' AND lease_until < ? AND (? = '' OR owner = ?)"
 OLDEST = f"""
 SELECT ifnull(min(added), 0.0) FROM lane JOIN job ON job.job = ({HEAD}) WHERE lane.queue = ? AND waiting > 0
 """  # noqa: S608 - made of constants
 OLD_FAULTS = """
 SELECT job_id, name, owner, attempt, pilot, fault, ended FROM job
-WHERE queue = ? AND fault IS NOT NULL AND job > (SELECT ifnull(max(job), 0) FROM job) - ? ORDER BY job DESC LIMIT ?
+WHERE queue = ? AND fault IS NOT NULL AND ended < ? AND job > (SELECT ifnull(max(job), 0) FROM job) - ?
+ORDER BY job DESC LIMIT ?
 """
 FIELDS = """
 SELECT job.job, job_id, name, owner, job.state, verdict, job.attempt, priority, added, ended, job.pilot, lease_until,

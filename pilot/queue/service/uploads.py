@@ -1,4 +1,7 @@
-"""Code archives between their PUT and the `add` that names them: in memory, for minutes, bounded."""
+"""Code archives between their PUT and the `add` that names them: in memory, for minutes, bounded for each user.
+
+Who puts more than one user's share pushes out the own oldest archives, never somebody else's.
+"""
 
 import hashlib
 import re
@@ -7,9 +10,10 @@ from dataclasses import dataclass
 
 from pilot.model.faults import Code
 from pilot.ports import Final
+from pilot.queue.service.limits import Busy, Limits
 
 KEPT_SECONDS = 900.0
-KEPT_BYTES = 128 << 20
+KEPT_BYTES = 128 << 20  # of all users together
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -20,32 +24,38 @@ class _Upload:
 
 
 class Uploads:
-    """Archives by digest; the oldest go first."""
+    """Archives by user and digest; the oldest of a user go first."""
 
-    def __init__(self) -> None:
-        self._by_digest: dict[str, _Upload] = {}
+    def __init__(self, share: int = Limits().upload_bytes) -> None:
+        self._share = share
+        self._kept: dict[tuple[str, str], _Upload] = {}
 
-    def put(self, sha256: str, data: bytes) -> None:
-        """Keeps an archive for a while; it must be what its digest says."""
+    def put(self, user: str, sha256: str, data: bytes) -> None:
+        """Keeps a user's archive for a while; it must be what its digest says."""
         if hashlib.sha256(data).hexdigest() != sha256:
             raise Final(Code.JOB_INVALID, f"code: the archive is not the one that its digest {sha256[:16]} names")
-        self._by_digest.pop(sha256, None)
-        self._by_digest[sha256] = _Upload(data, time.monotonic())
-        self._shrink()
+        if len(data) > self._share:
+            raise Final(Code.STORAGE_DENIED, f"code: {len(data)} bytes, over the {self._share} that one user may put")
+        self._forget_old()
+        self._kept.pop((user, sha256), None)
+        own = [each for each in self._kept if each[0] == user]
+        while own and self._bytes(own) + len(data) > self._share:
+            del self._kept[own.pop(0)]
+        if self._bytes(list(self._kept)) + len(data) > KEPT_BYTES:
+            raise Busy("code: other users' archives fill the room for those that no job has named yet")
+        self._kept[user, sha256] = _Upload(data, time.monotonic())
 
-    def get(self, sha256: str) -> bytes | None:
-        """The archive, if it is still here."""
-        found = self._by_digest.get(sha256)
+    def get(self, user: str, sha256: str) -> bytes | None:
+        """The user's archive, if it is still here."""
+        found = self._kept.get((user, sha256))
         return found.data if found else None
 
-    def _shrink(self) -> None:
+    def _bytes(self, keys: list[tuple[str, str]]) -> int:
+        return sum(len(self._kept[each].data) for each in keys)
+
+    def _forget_old(self) -> None:
         old = time.monotonic() - KEPT_SECONDS
-        while self._by_digest:
-            first = next(iter(self._by_digest))
-            total = sum(len(each.data) for each in self._by_digest.values())
-            if self._by_digest[first].at >= old and total <= KEPT_BYTES:
-                return
-            del self._by_digest[first]
+        self._kept = {key: each for key, each in self._kept.items() if each.at >= old}
 
 
 def check_digest(sha256: str) -> str:

@@ -17,6 +17,7 @@ from pilot.queue.service import logs
 from pilot.queue.service.body import BadBody, arrived
 from pilot.queue.service.call import EVERYONE, LARGE_BODY, USERS, Call, Caller, Spoken
 from pilot.queue.service.envelope import enveloped
+from pilot.queue.service.limits import check_room
 from pilot.queue.service.state import Service
 from pilot.queue.service.uploads import check_digest
 from pilot.wire.calls import GIVEN_QUEUE, path
@@ -104,10 +105,10 @@ class Reading:
     queue: str = GIVEN_QUEUE
 
 
-async def put_code(service: Service, _caller: Caller, request: Request) -> Response:
+async def put_code(service: Service, caller: Caller, request: Request) -> Response:
     """Takes a job's own code, which `add` will name."""
     sha256 = check_digest(request.query_params.get("sha256", ""))
-    service.uploads.put(sha256, await arrived(request, CODE_BYTES_CAP))
+    service.uploads.put(caller.user, sha256, await arrived(request, CODE_BYTES_CAP))
     return Response(enveloped(None), media_type="application/json")
 
 
@@ -118,7 +119,9 @@ async def add(service: Service, caller: Caller, asked: object) -> Sequence[JobRo
         check(each.spec)
 
     def work() -> Sequence[JobRow]:
-        jobs = [Submission(each.spec, each.job_id, code_of(service, asked.queue, each.spec)) for each in asked.jobs]
+        check_room(service.store, asked.queue, caller.user, len(asked.jobs), service.setting.limits)
+        codes = [code_of(service, caller, asked.queue, each.spec) for each in asked.jobs]
+        jobs = [Submission(each.spec, each.job_id, code) for each, code in zip(asked.jobs, codes, strict=True)]
         queue = service.queue(asked.queue, caller)
         check_after(queue, jobs)
         rows = queue.add(jobs)
@@ -151,11 +154,11 @@ def check_after(queue: Queue, jobs: Sequence[Submission]) -> None:
         queue.show(wanted)
 
 
-def code_of(service: Service, name: str, spec: JobSpec) -> bytes:
+def code_of(service: Service, caller: Caller, name: str, spec: JobSpec) -> bytes:
     """The archive that the job names; it was PUT before."""
     if spec.code is None:
         return b""
-    found = service.uploads.get(spec.code.sha256)
+    found = service.uploads.get(caller.user, spec.code.sha256)
     return found if found is not None else _kept_code(service, name, spec.code)
 
 

@@ -22,7 +22,7 @@ T = TypeVar("T")
 LIVE_SECONDS = 180.0  # a pilot on an empty queue asks at least so often
 TEXT_CAP = 500
 VARIANTS_SHOWN = 4
-GIB = 1 << 30
+UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class JobLine:
 
 @dataclass(frozen=True, slots=True)
 class BoardView:
-    """Everything the web page shows at one moment."""
+    """Everything the web page shows at one moment; `owner`: whose jobs alone are counted and listed, "" = all."""
 
     version: str
     now: str
@@ -137,21 +137,38 @@ class BoardView:
     file_bytes: int
     grants_per_second: float
     samples: tuple[Sample, ...] = ()
+    owner: str = ""
 
 
 def needs_text(needs: Needs) -> str:
     """What is asked for, in a few words."""
     parts = [f"{needs.cpus} cpu" + ("s" if needs.cpus != 1 else "")]
     if needs.memory_bytes:
-        parts.append(f"{needs.memory_bytes / GIB:.3g} GiB")
+        parts.append(size(needs.memory_bytes))
     if needs.gpus.count:
-        memory = f" of {needs.gpus.memory_bytes / GIB:.3g} GiB" if needs.gpus.memory_bytes else ""
+        memory = f" of {size(needs.gpus.memory_bytes)}" if needs.gpus.memory_bytes else ""
         parts.append(f"{needs.gpus.count} GPU{'s' if needs.gpus.count != 1 else ''}{memory}")
     if needs.scratch_bytes:
-        parts.append(f"{needs.scratch_bytes / GIB:.3g} GiB disk")
+        parts.append(f"{size(needs.scratch_bytes)} disk")
     if needs.walltime_seconds:
-        parts.append(f"{needs.walltime_seconds / 3600:.3g} h")
+        parts.append(span(needs.walltime_seconds))
     return ", ".join(parts)
+
+
+def size(octets: float) -> str:
+    """Octets in the largest unit of which there is at least one."""
+    unit, name = next(((unit, name) for unit, name in UNITS if octets >= unit), (1, "B"))
+    return f"{_short(octets / unit)} {name}"
+
+
+def span(seconds: float) -> str:
+    """A time in hours, or in minutes or seconds where it is shorter."""
+    unit, name = next(((unit, name) for unit, name in ((3600, "h"), (60, "min")) if seconds >= unit), (1, "s"))
+    return f"{_short(seconds / unit)} {name}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def variants_text(variants: Sequence[Needs]) -> str:
@@ -164,7 +181,7 @@ def variants_text(variants: Sequence[Needs]) -> str:
 def amount(attribute: str, value: str) -> str:
     """What a clause wants or an offer has, in a unit for people: HTCondor counts memory in MiB and disk in KiB."""
     unit = {"Memory": 1 << 20, "Disk": 1 << 10}.get(attribute)
-    return f"{int(value) * unit / GIB:.3g} GiB" if unit and value.isdigit() else value
+    return size(int(value) * unit) if unit and value.isdigit() else value
 
 
 def read(kind: type[T], row: sqlite3.Row) -> T | None:
@@ -194,13 +211,13 @@ def owner_counts(groups: Sequence[sqlite3.Row], only: str) -> tuple[OwnerCounts,
     return tuple(sorted(each, key=lambda one: (-one.counts.waiting - one.counts.granted, one.owner)))
 
 
-def pilot_row(row: sqlite3.Row, offer: Offer, jobs: int, now: float) -> PilotRow:
+def pilot_row(row: sqlite3.Row, offer: Offer, jobs: int, live: bool) -> PilotRow:
     """One pilot."""
     return PilotRow(
         pilot=offer.pilot_id,
         host=offer.host,
         seen=iso(row["seen"]),
-        live=row["seen"] >= now - LIVE_SECONDS or jobs > 0,
+        live=live,
         cpus=offer.cpus,
         memory_bytes=offer.memory_bytes,
         scratch_bytes=offer.scratch_bytes,

@@ -81,7 +81,7 @@ def test_the_last_faults_are_remembered_newest_first_and_refused_reports_are_not
     assert [each.job_id for each in meter.faults()] == [f"job-{n}" for n in range(FAULTS_KEPT + 4, 4, -1)]
     text = prometheus_text(meter.registry).decode()
     assert f'pilot_queue_faults_total{{code="payload.exit",party="payload"}} {FAULTS_KEPT + 5}.0' in text
-    assert "gpu.lost" not in text
+    assert 'pilot_queue_faults_total{code="gpu.lost",party="node"} 0.0' in text
     assert 'pilot_queue_reports_total{taken="no",verdict="failed"} 1.0' in text
 
 
