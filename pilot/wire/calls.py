@@ -24,8 +24,8 @@ GIVEN_QUEUE: Final = "default"  # the queue that is meant where a call names non
 # `report {reports}`; `give_back {claims}`; `adopt {pilot_id, attempts}`; `leave {pilot_id}`: it asks for
 # nothing more (a courtesy to those who watch, nothing depends on it); GET `code?sha256=` -> the raw archive.
 #
-# `storage_token {job_id, attempt}` -> {token, expires}, where the site gave its storage's key: WLCG's profile, reading
-# under the job's own folder, creating under the attempt's, as long as the lease.
+# `storage_token {job_id, attempt, claim_id}` -> {token, expires}, where the site gave its storage's key: WLCG's
+# profile, reading under the job's own folder, creating under the attempt's, as long as the lease.
 #
 # `version` is opaque: how the queue stood before that claim was matched, "" where it granted something, for there
 # may be more. `changed` says whether the queue stands otherwise now than at `since`; of "" it always has changed.

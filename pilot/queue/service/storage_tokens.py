@@ -1,12 +1,15 @@
 """Tokens for a storage, minted for one attempt: WLCG's profile, the attempt's own path, no longer than its lease."""
 
+import re
 import secrets
 from dataclasses import dataclass
 
+from pilot.model.faults import Code
+from pilot.ports import Final
 from pilot.queue.service.signing import SigningKey
 
 WLCG_VERSION = "1.0"
-LEAST_SECONDS = 60.0
+_PART = re.compile(r"[A-Za-z0-9_~+-][A-Za-z0-9._~+-]*")  # of a path; a scope is a list with spaces between
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +19,23 @@ class StorageKey:
     key: SigningKey
     issuer: str
     audience: str
-    base: str  # the storage's path of the queue's outputs, "/" at its start and none at its end
+    base: str  # the storage's path of the queue's outputs, "/" at its start
+
+    def __post_init__(self) -> None:
+        first, *parts = self._place().split("/")
+        if first or not all(_PART.fullmatch(each) for each in parts):
+            raise Final(
+                Code.SERVER_REFUSED, f"--storage-base {self.base}: letters, digits and . _ ~ + - between slashes"
+            )
+
+    def _place(self) -> str:
+        return self.base.rstrip("/")
 
     def token(self, job_id: str, attempt: int, subject: str, until: float) -> tuple[str, float]:
-        """Reads what the job stored so far, creates in the attempt's own folder; and when it expires."""
-        now = self.key.wall()
-        scope = f"storage.read:{self.base}/{job_id}/ storage.create:{self.base}/{job_id}/{attempt}/"
-        expires = int(max(until, now + LEAST_SECONDS))
+        """Reads what the job stored so far, creates in the attempt's own folder; and when it expires: by `until`."""
+        now, own = self.key.wall(), f"{self._place()}/{job_id}/"
+        scope = f"storage.read:{own} storage.create:{own}{attempt}/"
+        expires = int(until)
         token = self.key.sign(
             {
                 "wlcg.ver": WLCG_VERSION,
