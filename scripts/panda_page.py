@@ -86,6 +86,16 @@ How to set it up: the `panda_*` keys in [configuration.md](configuration.md); wh
 kinds of queue: [decision 10](../decisions/0010-own-calls-beside-pandas.md).
 """
 
+# Tried on the real server of the test bed.
+BESIDE = {
+    "`get_proxy`, `get_key_pair`, `get_user_secrets`": "`server_panda_secrets.py`, not used by `pilot run`: into files "
+    "with mode 0600, never shown; no payload gets one",
+    "`get_available_event_range_count`, `get_event_range_statuses`, `update_event_ranges`": "`server_panda_events.py`, "
+    "not used by `pilot run`; server 1.0.4 carries the last out and answers 500, so what stands on record is looked at",
+    "`get_access_token`": "a token that is half through its life is renewed where the pilot has a key to it "
+    "(`token_key_file`), unless the site says `no_token_renewal`",
+}
+
 LISTS = """## Files
 
 An endpoint (RSE) is a URL prefix: from `panda_storages`, else from a storages document. Below it files lie where
@@ -124,6 +134,8 @@ def page(table: Table) -> str:
         "The numbers of faults are those of [faults.md](faults.md).\n\n## What the server says to a heartbeat\n",
         table(["PanDA's word", "ours"], _words()),
         _scripts(table),
+        "## Calls beside the queue\n",
+        table(["call", "what becomes of it"], [[name, what] for name, what in BESIDE.items()]),
         LISTS,
     ]
     return "\n".join(parts)

@@ -21,7 +21,7 @@ from typing import Any
 
 from tests.beds import panda_settings
 from tests.beds.issuer import Issuer
-from tests.beds.panda_jobs import RSE, SEED, SITE, STATUSES, PandaJob, queue, storage
+from tests.beds.panda_jobs import MORE_TABLES, RSE, SEED, SITE, STATUSES, PandaJob, queue, storage
 from tests.beds.panda_postgres import Postgres, copy_data, stop
 from tests.fakes.authority import Authority, Pair
 
@@ -127,6 +127,8 @@ class PandaBed:
         (cache / "ddmendpoints.json").write_text(json.dumps(storage(str(self.storage / "write"))))
 
     def _seed(self) -> None:
+        for statement in MORE_TABLES:
+            self.execute(statement)
         for table, row in SEED:
             self.insert(table, row)
         for name in STATUSES:
@@ -170,6 +172,10 @@ class PandaBed:
         """What the job's next heartbeat is to bring to its pilot."""
         reply = self.panda("job/set_command", job_id=number, command=words)
         assert reply["success"], reply
+
+    def own(self, number: int, by: str = "jedi") -> None:
+        """Notes whose job it is: of JEDI's, pilots are told the task; the adder waits for JEDI, which is not here."""
+        self.execute("UPDATE DOMA_PANDA.jobsActive4 SET lockedby = %s WHERE PandaID = %s", by, number)
 
     def clear(self) -> None:
         """No job is left that a pilot could get."""

@@ -16,10 +16,15 @@ from tests.beds import panda_idds, panda_stand_ins
 panda_stand_ins.install()
 panda_idds.install()
 
+from pandaserver.api.v1 import credential_management_api as credentials  # noqa: E402
 from pandaserver.server import panda  # noqa: E402
 
 Reply = Callable[[str, list[tuple[str, str]]], object]
 CACHE = Path(os.environ["BED_CACHE"])
+# Proxies and tokens that the server's daemons fetch lie in /tmp/proxies, whatever its configuration says; here, in the
+# bed's own folder.
+credentials.global_proxy_cache._MyProxyInterface__target_path = str(CACHE.parent / "proxies")
+credentials.global_token_cache.target_path = str(CACHE.parent / "proxies")
 NAMES = {
     "countryName": "C",
     "organizationName": "O",

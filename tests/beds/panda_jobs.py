@@ -28,6 +28,17 @@ SEED = (
 )  # fmt: skip
 
 
+# What `get_detailed_info` of a task reads beside the tables that all pilots' calls touch.
+MORE_TABLES = (
+    "CREATE TABLE DOMA_PANDA.JEDI_JobParams_Template (jediTaskID bigint, jobParamsTemplate text)",
+    "CREATE TABLE DOMA_PANDA.JEDI_TaskParams (jediTaskID bigint, taskParams text)",
+    *(
+        f"ALTER TABLE DOMA_PANDA.JEDI_Datasets ALTER COLUMN {each} TYPE bigint USING {each}::bigint"
+        for each in ("nFiles", "nFilesFinished", "nFilesFailed", "nFilesMissing")
+    ),
+)
+
+
 def queue(name: str) -> dict[str, Any]:
     """One PanDA queue in CRIC's words."""
     return {

@@ -1,5 +1,6 @@
 """What PanDA's server is told about the world: its own folder, this socket, and nothing beyond loopback."""
 
+import json
 from pathlib import Path
 
 # A distinguished name with one of these words may do what a pilot may.
@@ -52,7 +53,7 @@ production_dns={production}
 token_authType=oidc
 token_issuers=
 token_audience=
-token_cache_config={home}/none
+token_cache_config={home}/token_cache.json
 auth_config={home}/auth/
 legacy_token_issuers=None
 
@@ -89,6 +90,8 @@ def write(home: Path, sockets: Path) -> None:
     values = {"home": home, "sockets": sockets, "production": PRODUCTION}
     (home / "etc/panda/panda_server.cfg").write_text(SERVER.format(**values))
     (home / "etc/panda/panda_common.cfg").write_text(COMMON.format(**values))
+    # The name under which it keeps tokens for pilots, as every PanDA client has it.
+    (home / "token_cache.json").write_text(json.dumps({"pilot_server": {"use_token_key": True}}))
     (home / "rucio.cfg").write_text("[client]\nrucio_host = http://127.0.0.1:9\nauth_host = http://127.0.0.1:9\n")
 
 

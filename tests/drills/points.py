@@ -22,6 +22,7 @@ ELSEWHERE = {  # every point that the menu of drills does not pass, with its rea
     **dict.fromkeys(("part.publish-named", "part.rename"), _NO_O_TMPFILE),
     "staging.reuse": "only a second job of one pilot takes a swept sandbox: tests/e2e/test_sandbox_reused.py",
     "staging.bring-up": "only in a tree too deep for a path, and within it: tests/unit/shell/test_staging.py",
+    "server.secret": "a credential from PanDA's server: the file is there whole or not at all",
     "login.keep": "`pilot login`, and renewals of its token: the file is there whole or not at all",
     "serve.key": "`pilot queue serve --setup` and `token`, not the pilot's: a key is there whole or not at all",
     "server.call": "only on a queue at a distance: killed there by tests/e2e/test_queue_at_a_distance.py",

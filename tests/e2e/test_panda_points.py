@@ -51,11 +51,10 @@ def finish(panda: OnPanda, evaluate: str) -> tuple[int, str]:
     sandbox = panda.sandbox("jobO.1b2c.tar.gz", {"evaluate.sh": evaluate})
     words = f'-o output.json -j "" --inSampleFile input.json {sandbox} -p "sh%20evaluate.sh" '
     number = panda.bed.submit(PandaJob(f"{TRF}/runHPO-00-00-01", words, more={"jediTaskID": TASK}))
-    owner = "UPDATE DOMA_PANDA.jobsActive4 SET lockedby = %s WHERE PandaID = %s"
-    panda.bed.execute(owner, "jedi", number)
+    panda.bed.own(number)
     ended = panda.run("--max-jobs", "1")
     assert ended.code == 0, ended.err
-    panda.bed.execute(owner, "", number)
+    panda.bed.own(number, by="")
     return number, panda.bed.run_adder(number)
 
 
