@@ -125,11 +125,18 @@ def labels(value: object) -> tuple[tuple[str, Label], ...]:
 
 
 def prefixes(value: object) -> tuple[tuple[str, str], ...]:
-    """URLs by the name of the storage that they lead to; in a variable `NAME=URL,NAME=URL`."""
+    """`file://` URLs by the name of the storage that they lead to; in a variable `NAME=URL,NAME=URL`."""
     pairs = dict(_pair(each) for each in value.split(",") if each) if isinstance(value, str) else value
     if not isinstance(pairs, Mapping):
         raise ValueError(f"expected a mapping of names to URLs, found {shown(value)}")
-    return tuple((word(name), url(text(each))) for name, each in sorted(pairs.items()))
+    return tuple((word(name), _stored(url(text(each)))) for name, each in sorted(pairs.items()))
+
+
+def _stored(place: str) -> str:
+    """Refuses what no storage of this pilot knows: jobs would find out one by one."""
+    if not place.startswith("file:///"):
+        raise ValueError(f"{shown(place)[5:]}: this pilot stores in mounted file systems only: write file:///PATH")
+    return place
 
 
 def _pair(item: str) -> tuple[str, str]:

@@ -69,6 +69,7 @@ class Code(StrEnum):
     STORAGE_UNREACHABLE = "storage.unreachable"
     STORAGE_DENIED = "storage.denied"
     STORAGE_EXISTS = "storage.exists"
+    STORAGE_UNKNOWN = "storage.unknown"
     BATCH_PREEMPTED = "batch.preempted"
     BATCH_WALLTIME = "batch.walltime"
     SERVER_UNREACHABLE = "server.unreachable"
@@ -157,6 +158,9 @@ REGISTRY: dict[Code, Entry] = {
     Code.STORAGE_DENIED: Entry(_S, "the storage refused", "check the permissions of the destination", 1383),
     Code.STORAGE_EXISTS: Entry(
         _S, "the destination holds another file of that name", "choose another destination", 1221
+    ),
+    Code.STORAGE_UNKNOWN: Entry(
+        _S, "this pilot has no way to a storage that the job names", "name the endpoint in `panda_storages`", 1313
     ),
     Code.BATCH_PREEMPTED: Entry(_S, "the site took the slot back", "here later, or elsewhere", 1379),
     Code.BATCH_WALLTIME: Entry(_S, "the slot's time is over", "here later, or in a longer slot", 1213),

@@ -7,7 +7,6 @@ from pilot.model.faults import Fault
 from pilot.model.files import CodePack, Input, Output, Resume, What
 from pilot.model.orders import Kind
 
-
 VARIANTS_CAP = 32  # of needs in one job: each is matched with every offer
 
 
@@ -71,7 +70,7 @@ class JobSpec:
     """What is wanted, as checked at `add`; every path absolute, every local file packed or pinned.
 
     `checkpoint_interval` is in seconds, 0 = only when told. `code` is null when the job brings none. `log_archive`
-    asks for all logs as one gzipped tar archive, stored whatever the verdict.
+    asks for all logs as one gzipped tar archive, stored whatever the verdict. `contract` "" = the payload knows none.
     """
 
     name: str

@@ -174,11 +174,14 @@ def _complete(checkpoint: int, name: str) -> bool:
         os.close(generation)
 
 
-def ending_of(gone: Gone, sandbox: Sandbox, restored: str) -> Ending:
-    """The evidence of one ending; `restored` is the generation that was there from the start, or ""."""
+def ending_of(gone: Gone, sandbox: Sandbox, restored: str, contract: str = VERSION) -> Ending:
+    """The evidence of one ending; `restored` is the generation that was there from the start, or "".
+
+    A payload that knows no contract ("") may have a result.json of its own, which says nothing to us.
+    """
     below.open_up(sandbox.work)
     below.open_up(sandbox.work, ".pilot")
-    status, message = _result(sandbox.work)
+    status, message = _result(sandbox.work) if contract else ("", "")
     newest = newest_generation(sandbox)
     return Ending(
         marker=_marker(sandbox.work),

@@ -124,7 +124,7 @@ class Payloads:
             return _validated(waiting.task, gone, sandbox)
         resume = granted(job).resume
         restored = _restored(sandbox) if resume else ""
-        ending = contract.ending_of(gone, sandbox, restored)
+        ending = contract.ending_of(gone, sandbox, restored, job.spec.contract)
         over = _over_scratch(waiting.task, sandbox) if gone.exit_code != 0 else 0
         peak = max(each for each in (0, self.peak(job.key), tree_bytes(sandbox.work)) if each < BEYOND_MEASURE)
         usage = replace(ending.usage, scratch_peak_bytes=peak)

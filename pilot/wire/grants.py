@@ -4,6 +4,7 @@ What cannot be translated becomes a grant with a refusal, which the pilot declin
 so the server learns the reason, and no job is lost without a word.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pilot.model.faults import Code, fault
@@ -11,11 +12,12 @@ from pilot.model.files import Input, Output
 from pilot.model.job import Grant, JobSpec
 from pilot.wire.bounds import bounded, check_inputs
 from pilot.wire.definition import Definition, FileIn, FileOut, Identity, identity_of, job_name, read_definition
-from pilot.wire.envelope import WireError
-from pilot.wire.places import endpoint_of, url_of
+from pilot.wire.envelope import WireError, shown
+from pilot.wire.places import NoStorageError, endpoint_of, url_of
 from pilot.wire.points import Point
 from pilot.wire.reading import Record
 from pilot.wire.receipt import Receipt, receipt_of, write_receipt
+from pilot.wire.script import RESERVED
 from pilot.wire.site import Site
 from pilot.wire.transforms import NO_POINT, program_of
 
@@ -26,6 +28,8 @@ def grant_of(data: Record, site: Site, point: Point = NO_POINT) -> Grant:
     try:
         definition = read_definition(data, site.image_base, site.room.alike)
         spec = spec_of(definition, site, point)
+    except NoStorageError as problem:
+        return refused(known, site, str(problem), Code.STORAGE_UNKNOWN)
     except WireError as problem:
         return refused(known, site, str(problem))
     receipt = write_receipt(replace(receipt_of(definition, site.batch, site.output), event=point.event))
@@ -44,6 +48,7 @@ def spec_of(definition: Definition, site: Site, point: Point = NO_POINT) -> JobS
     """What that job wants, in our words; raises WireError where this pilot cannot say it."""
     check_inputs(definition.inputs, site)
     program = program_of(definition, point)
+    _check_names(definition, program.more)
     return JobSpec(
         name=definition.name,
         command=program.command,
@@ -53,9 +58,22 @@ def spec_of(definition: Definition, site: Site, point: Point = NO_POINT) -> JobS
         inputs=(*(_input(each, site) for each in definition.inputs), *program.more),
         outputs=tuple(_output(each, site) for each in definition.outputs),
         network=site.network,
+        contract="1.0" if point.event else "",  # a result.json of PanDA's payloads is their own; of a point, ours
         attempts=1,  # whether there is another attempt is PanDA's to say
         log_archive=_output(definition.log, site) if definition.log else None,
     )
+
+
+def _check_names(definition: Definition, more: Sequence[Input]) -> None:
+    """Raises WireError where two things would have one name in the working directory."""
+    inputs = {each.name for each in (*definition.inputs, *more)}
+    outputs = {each.name for each in definition.outputs}
+    taken = next((each for each in sorted(inputs | outputs) if each in RESERVED), None)
+    if taken is not None:
+        raise WireError(f"{shown(taken)}: a file of that name is the pilot's own in the working directory")
+    both = next(iter(sorted(inputs & outputs)), None)
+    if both is not None:
+        raise WireError(f"{shown(both)}: it is an input and an output; inputs are not written to here")
 
 
 def _environment(definition: Definition, site: Site) -> tuple[tuple[str, str], ...]:

@@ -24,6 +24,10 @@ class Endpoint:
     write: str
 
 
+class NoStorageError(WireError):
+    """A place that this pilot has no way to: not the job's fault, but what the site was told to offer."""
+
+
 Endpoints = Mapping[str, Endpoint]
 
 
@@ -49,10 +53,12 @@ def url_of(prefix: str, scope: str, name: str) -> str:
 
 
 def endpoint_of(endpoints: Endpoints, name: str, of: str) -> Endpoint:
-    """The endpoint of that name; raises WireError that says what to configure."""
+    """The endpoint of that name; raises NoStorageError that says what to configure."""
     found = endpoints.get(name)
     if found is None:
-        raise WireError(f"{of}: this pilot knows no storage for the endpoint {shown(name)}; name it in panda_storages")
+        raise NoStorageError(
+            f"{of}: this pilot knows no storage for the endpoint {shown(name)}; name it in panda_storages"
+        )
     return found
 
 

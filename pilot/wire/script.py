@@ -18,7 +18,7 @@ _PATTERN = re.compile(r"[A-Za-z0-9._+=@:~/*?\[\]-]{1,1024}")
 _WILD = re.compile(r"[*?\[]")
 
 # What a job's working directory holds for the contract with the payload: nothing of the job's may take these names.
-RESERVED = frozenset({"contract.json", "inputs.json", "events.jsonl", "result.json", "control", "checkpoint", ".pilot"})
+RESERVED = frozenset({"contract.json", "inputs.json", "events.jsonl", "control", "checkpoint", ".pilot"})
 OURS = (".pilot", "control", "checkpoint")  # the folders among them, where a search has nothing to find
 
 

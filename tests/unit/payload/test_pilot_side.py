@@ -111,6 +111,13 @@ def test_a_result_that_breaks_the_contract_is_invalid(sandbox: Sandbox, lie: str
     assert len(ending.result_message) <= 1000
 
 
+def test_without_a_contract_a_result_says_nothing(sandbox: Sandbox) -> None:
+    """A file of that name is a usual output of programs that never heard of us."""
+    (sandbox.work / "result.json").write_text('{"status": "failed", "accuracy": 0.9}')
+    assert contract.ending_of(GONE, sandbox, "", "").result_status == ""
+    assert contract.ending_of(GONE, sandbox, "").result_status == "invalid"
+
+
 def test_a_message_is_one_line(sandbox: Sandbox) -> None:
     document = {"contract": "1.0", "status": "failed", "message": "two\nlines " + "x" * 5000}
     (sandbox.work / "result.json").write_text(json.dumps(document))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pilot.model.faults import Code
+from pilot.model.faults import Code, Party
 from pilot.model.files import Input
 from pilot.model.job import GpuNeeds, Grant, Needs
 from pilot.wire.envelope import WireError
@@ -133,7 +133,6 @@ REFUSED = [
     ({"outFiles": "a/b", "logFile": ""}, "has other signs than"),
     ({"outFiles": "a,a", "logFile": "a"}, "names a file twice"),
     ({"outFiles": "a", "logFile": "b"}, "logFile: it is not among the outFiles"),
-    ({"ddmEndPointOut": "ELSEWHERE"}, "knows no storage for the endpoint 'ELSEWHERE'; name it in panda_storages"),
     ({"scopeLog": ".."}, "the scope '..' is none"),
     ({"inFiles": "a", "scopeIn": "x", "ddmEndPointIn": "TEST_RSE", "checksum": "zz:1"}, "neither adler32 nor md5"),
     ({"inFiles": "a", "scopeIn": "x", "ddmEndPointIn": "TEST_RSE", "fsize": "many"}, "fsize: expected a whole number"),
@@ -142,6 +141,26 @@ REFUSED = [
     ({"jobPars": "x" * 300_000}, "more than 200000 characters"),
     ({"containerOptions": {"containerExec": "rm -rf /", "containerImage": "a"}}, "a command of the task's own"),
 ]
+
+
+def test_a_place_that_this_pilot_cannot_reach_is_the_sites_matter() -> None:
+    found = grant_of(definition("echo", ddmEndPointOut="ELSEWHERE"), SITE).refusal
+    assert found is not None
+    assert (found.code, found.party) == (Code.STORAGE_UNKNOWN, Party.SITE)
+    assert "knows no storage for the endpoint 'ELSEWHERE'; name it in panda_storages" in found.detail
+
+
+def test_a_payloads_own_result_is_none_of_ours() -> None:
+    assert grant_of(definition("echo"), SITE).spec.contract == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("contract.json", "the pilot's own"), ("same.txt", "it is an input and an output")]
+)
+def test_two_things_of_one_name(name: str, said: str) -> None:
+    files = {"inFiles": "same.txt", "ddmEndPointIn": "TEST_RSE", "scopeIn": "x", "fsize": "1", "checksum": "NULL"}
+    out = {"outFiles": name, "ddmEndPointOut": "TEST_RSE", "scopeOut": "x", "logFile": ""}
+    assert said in refusal("echo", **files, **out)
 
 
 @pytest.mark.parametrize(("changes", "said"), REFUSED, ids=[str(each)[:60] for each in REFUSED])
