@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pilot.adapters.credentials_device import Client, Issuer, Tokens
-from pilot.adapters.credentials_file import read_secret
+from pilot.adapters.secret_file import read_secret
 from pilot.failpoints import effect
 from pilot.model.faults import Code
 from pilot.model.plain import PlainError, from_plain, to_plain

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pilot.adapters.credentials_file import Stamp, read_secret, stamp_of
+from pilot.adapters.secret_file import Stamp, read_secret, stamp_of
 from pilot.model.faults import Code
 from pilot.ports import Final, PortError
 

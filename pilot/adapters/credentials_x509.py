@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pilot.adapters.credentials_file import Stamp, read_secret, stamp_of
+from pilot.adapters.secret_file import Stamp, read_secret, stamp_of
 from pilot.model.faults import Code
 from pilot.ports import Final
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pilot import __version__
-from pilot.adapters.credentials_file import Stamp, stamp_of
+from pilot.adapters.secret_file import Stamp, stamp_of
 from pilot.adapters.server_answer import BUSY, DENIED, Answer, reply_in, unanswered
 from pilot.adapters.server_gate import CAP_SECONDS, Gate, named_pause
 from pilot.adapters.server_pool import Asked, Pool, proxies_for

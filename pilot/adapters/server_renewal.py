@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from pilot.adapters.credentials_file import read_secret
+from pilot.adapters.secret_file import read_secret
 from pilot.adapters.server_line import Line
 from pilot.model.faults import Code
 from pilot.ports import Passing

@@ -76,7 +76,9 @@ def _judge(found: Found, labels: list[str]) -> None:
         found.aim(f"claim at {high} / {low}", found.ratios[f"claim at {high} / {low}"], most=1.2)
     for label in labels:
         found.aim(f"claims/s, {label}", found.median(f"claim, {label}: claims in a row"), least=3000)
-        found.aim(f"memory, {label}", found.median(f"cycle, {label}: memory"), most=500)
+        largest = max(found.median(f"{role}, {label}: memory") for role in ("filling", "claim", "cycle", "beside"))
+        found.aim(f"memory, {label}", largest, most=500)
+    found.aim("memory, sweep", found.median("sweep of one template: memory"), most=500)
     found.aim("sweep", found.median("sweep of one template: jobs handed in"), least=50_000)
 
 

@@ -1,7 +1,8 @@
 """`pilot queue serve` under load: claims of 20, reports and heartbeats over HTTPS, arriving whatever the answers take.
 
-Open loop: each request has its moment, and what it took is counted from that moment. Server and load are two
-processes on the same cores.
+Before 100 k and before 1 M waiting jobs. Open loop: each request has its moment, and what it took is counted from that
+moment. More is sent than the aims ask for, so that each aim can be missed. Server and load are two processes on the
+same cores.
 """
 
 import argparse
@@ -28,28 +29,34 @@ from pilot.model.plain import to_plain
 from pilot.model.queue import JobRow
 from pilot.model.report import Report
 
-JOBS, BATCH, CONNECTIONS, SECONDS, WARM_SECONDS = 100_000, 20, 200, 20.0, 4.0
-# Requests in a second: 1,200 claims, as many reports, heartbeats of jobs that run.
-RATES = {"claim": 60, "report": 60, "renew": 180}
+SIZES = {"100 k": 100_000, "1 M": 1_000_000}
+BATCH, CONNECTIONS, SECONDS, WARM_SECONDS = 20, 200, 20.0, 4.0
+# Requests in a second, 320: 1,200 claims, as many reports, heartbeats of jobs that run.
+RATES = {"claim": 60, "report": 60, "renew": 200}
 GRID = "/api/v1/grid/"
 
 
 def measure(_options: argparse.Namespace) -> Found:
-    """One served queue, one load."""
+    """One served queue and one load for each size."""
     found = Found()
     with tempfile.TemporaryDirectory(prefix="pilot-bench-", dir=os.environ.get("PILOT_BENCH_DIR")) as name:
         sync_cost(found, Path(name))
-        path = Path(name) / "queue.db"
-        progress(f"a queue of {JOBS:,} jobs")
-        fill = [sys.executable, "-m", "benches.queue", "fill", str(path), str(JOBS)]
-        subprocess.run(fill, stdout=subprocess.DEVNULL, check=True, cwd=ROOT)
-        with served(path) as (url, process):
-            progress(f"{sum(RATES.values())} requests a second for {SECONDS:.0f} s, {CONNECTIONS} connections")
-            keys = path.with_name("queue-keys")
-            said = _load(url, keys)
-            busy, memory = _used(process.pid)
-    _tell(found, said, busy, memory)
+        for label, size in SIZES.items():
+            _one(found, Path(name), label, size)
     return found
+
+
+def _one(found: Found, folder: Path, label: str, size: int) -> None:
+    path = folder / f"queue{size}.db"
+    progress(f"a queue of {label} jobs")
+    fill = [sys.executable, "-m", "benches.queue", "fill", str(path), str(size)]
+    subprocess.run(fill, stdout=subprocess.DEVNULL, check=True, cwd=ROOT)
+    with served(path) as (url, process):
+        progress(f"{sum(RATES.values())} requests a second for {SECONDS:.0f} s, {CONNECTIONS} connections")
+        said = _load(url, path.with_name(f"{path.stem}-keys"))
+        busy, memory = _used(process.pid)
+    path.unlink()
+    _tell(found, label, said, (busy, memory))
 
 
 @contextmanager
@@ -79,22 +86,25 @@ def _used(pid: int) -> tuple[float, float]:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), int(peak) * 1024 / 1e6
 
 
-def _tell(found: Found, said: dict, busy: float, memory: float) -> None:
+def _tell(found: Found, label: str, said: dict, used: tuple[float, float]) -> None:
+    busy, memory = used
     for verb, times in said["times"].items():
         for each in times:
-            found.add(f"{verb} of {BATCH}", each, "ms")
-        found.add(f"{verb}, 99 of 100", _high(times), "ms")
-    whole = [each for times in said["times"].values() for each in times]
-    found.add("any request, 99 of 100", _high(whole), "ms")
-    found.add("requests answered", said["answered"] / said["seconds"], "1/s")
-    found.add("jobs claimed", said["granted"] / said["seconds"], "1/s")
-    found.add("CPU of the service a request", 1000 * busy / max(said["all"], 1), "ms")
-    found.add("memory of the service", memory, "MB")
-    found.add("requests that went wrong", said["wrong"], "")
-    found.aim("requests/s", found.median("requests answered"), least=295)
-    found.aim("claims/s", found.median("jobs claimed"), least=1000)
-    found.aim("99 of 100", found.median("any request, 99 of 100"), most=20)
-    found.aim("memory", memory, most=500)
+            found.add(f"{label}: {verb} of {BATCH}", each, "ms")
+        found.add(f"{label}: {verb}, 99 of 100", _high(times), "ms")
+    whole = _high([each for times in said["times"].values() for each in times])
+    answered, claimed = said["answered"] / said["seconds"], said["granted"] / said["seconds"]
+    found.add(f"{label}: any request, 99 of 100", whole, "ms")
+    found.add(f"{label}: requests answered", answered, "1/s")
+    found.add(f"{label}: jobs claimed", claimed, "1/s")
+    found.add(f"{label}: CPU of the service a request", 1000 * busy / max(said["all"], 1), "ms")
+    found.add(f"{label}: memory of the service", memory, "MB")
+    found.add(f"{label}: requests that went wrong", said["wrong"], "")
+    found.aim(f"requests/s, {label}", answered, least=300)
+    found.aim(f"claims/s, {label}", claimed, least=1000)
+    found.aim(f"99 of 100, {label}", whole, most=20)
+    found.aim(f"memory, {label}", memory, most=500)
+    found.aim(f"requests that went wrong, {label}", said["wrong"], most=0)
 
 
 def _high(times: list[float]) -> float:

@@ -107,7 +107,19 @@ def test_no_adapter_knows_another() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-PORTS = ("images", "journal", "launcher", "matcher", "probe", "runtime", "server", "storage", "batch", "box")
+PORTS = (
+    "credentials",
+    "images",
+    "journal",
+    "launcher",
+    "matcher",
+    "probe",
+    "runtime",
+    "server",
+    "storage",
+    "batch",
+    "box",
+)
 
 
 def _same_adapter(importer: str, imported: str) -> bool:

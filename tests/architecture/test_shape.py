@@ -102,6 +102,24 @@ def test_every_fault_is_registered_and_documented() -> None:
     assert not missing, missing
 
 
+def test_each_decision_has_a_number_of_its_own_and_says_it() -> None:
+    pages = sorted(ROOT.joinpath("docs/decisions").glob("*.md"))
+    assert [each.name[:5] for each in pages] == [f"{number:04}-" for number in range(1, len(pages) + 1)]
+    for number, page in enumerate(pages, 1):
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith(f"# {number}. "), page.name
+        assert "\n**Decided.** " in text, page.name
+
+
+def test_the_house_is_drawn_whole() -> None:
+    """Every room of core and every folder of tests stands in docs/architecture.md."""
+    page = ROOT.joinpath("docs/architecture.md").read_text(encoding="utf-8")
+    rooms = [each.name.rpartition(".")[2] for each in of("core") if not each.path.endswith("__init__.py")]
+    folders = [f"tests/{each.name}" for each in ROOT.joinpath("tests").iterdir() if each.is_dir()]
+    known = [each for each in folders if not each.endswith((".py", "__pycache__"))]
+    assert not [each for each in (*rooms, *known) if f"`{each}`" not in page]
+
+
 def test_the_life_cycle_is_one_visible_table() -> None:
     module = next(each for each in modules() if each.path == "pilot/core/lifecycle.py")
     tables = [each for each in module.tree.body if isinstance(each, ast.AnnAssign) and isinstance(each.value, ast.Dict)]
