@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +18,7 @@ from pilot.assemble.server import is_remote, served_log
 from pilot.core.reporting import iso
 from pilot.model.faults import Code
 from pilot.model.plain import to_plain
+from pilot.model.queue import JobRow
 from pilot.ports import Final, Line, Unknown
 from pilot.shell.story import Held, folded
 from pilot.supervisor.follow import Follower
@@ -100,10 +102,10 @@ def _name_in(sandbox: Path) -> str:
         return ""
 
 
-def cancel(job: str, queue: str, user: str) -> str:
-    """Asks the queue to end a job; says how it stands now."""
-    rows = open_queue(queue, "default", user).cancel([job])
-    return "\n".join(f"{each.name} ({each.job_id}): {each.state}" for each in rows)
+def cancel(job: str, queue: str, user: str) -> JobRow:
+    """Asks the queue to end a job; gives how it stands now."""
+    with closing(open_queue(queue, "default", user)) as opened:
+        return opened.cancel([job])[0]
 
 
 def retell(job: str, state: Path, style: str) -> Iterator[str]:

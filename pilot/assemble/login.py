@@ -8,9 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from pilot.assemble.server import is_remote, kept_tokens
+from pilot.assemble.server import kept_tokens, token_name
 from pilot.config.settings import Settings
 from pilot.model.faults import Code
 from pilot.ports import Final, PortError
@@ -62,14 +61,14 @@ def log_in(settings: Settings, wish: Wish, tell: Tell) -> LoggedIn:
 
 
 def place_of(url: str) -> Path:
-    """The file of the token for that queue: one a host, where every command looks."""
-    host = urlsplit(url).hostname if is_remote(url) else None
-    if not host:
+    """The file of the token for that queue: one for each host and port, where every command looks."""
+    name = token_name(url)
+    if not name:
         raise Final(Code.SERVER_REFUSED, f"queue {url!r}: a token is for a queue at https://HOST:PORT; give --queue")
     folder = next(kept_tokens(os.environ), None)
     if folder is None:
         raise Final(Code.SERVER_REFUSED, "no home directory to keep the token in: set XDG_STATE_HOME")
-    return folder / host
+    return folder / name
 
 
 def _renewed(place: Path, client: "Client", tls: Callable[[], ssl.SSLContext]) -> LoggedIn | None:

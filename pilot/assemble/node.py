@@ -9,7 +9,7 @@ from pathlib import Path
 from pilot.adapters import host_checks
 from pilot.assemble.pilot import HELPER, cache_of, images_of, offer_of, probe_node, search_of, servers_of
 from pilot.assemble.server import is_remote
-from pilot.assemble.server_checks import answers, credential_check
+from pilot.assemble.server_checks import answers, credential_check, failed
 from pilot.config.settings import Settings
 from pilot.core.matching import node_ad
 from pilot.model.capability import Capabilities, RuntimeFinding
@@ -97,7 +97,5 @@ def _queue(settings: Settings) -> Check:
         for each in servers_of(settings):
             each.close()
     except PortError as error:
-        return Check(
-            "queue", Status.FAIL, error.fault.code, error.fault.detail or error.fault.message, error.fault.remedy
-        )
+        return failed("queue", error)
     return Check("queue", Status.OK, "", f"{settings.queue} answers")

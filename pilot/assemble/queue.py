@@ -19,10 +19,18 @@ def queue_path(url: str) -> Path:
     """The file of a `sqlite:PATH` URL; raises in one line for any other."""
     scheme, _, rest = url.partition(":")
     if is_remote(url):
-        raise Final(Code.SERVER_REFUSED, f"queue {url}: only where it is served: there, name its file, sqlite:PATH")
+        raise Final(
+            Code.SERVER_REFUSED, f"queue {_shown(url)}: only where it is served: there, name its file, sqlite:PATH"
+        )
     if scheme != "sqlite" or not rest:
-        raise Final(Code.SERVER_REFUSED, f"queue {url!r}: use sqlite:PATH or https://HOST:PORT")
+        raise Final(Code.SERVER_REFUSED, f"queue {_shown(url)!r}: use sqlite:PATH or https://HOST:PORT")
     return Path(rest.removeprefix("//")).expanduser()
+
+
+def _shown(url: str) -> str:
+    """Without a user and password that somebody wrote into it."""
+    scheme, slashes, rest = url.partition("://")
+    return f"{scheme}{slashes}{rest.rpartition('@')[2]}"
 
 
 def matcher() -> Matcher:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pilot.adapters.server_queue import OwnQueue
 
 PULSE_ANSWER_SECONDS = 15.0  # for a heartbeat: of three in a lease of 60 s, two may be lost
+USUAL_PORTS = {"https": 443, "http": 80}
 USUAL_PROXY = Path(f"/tmp/x509up_u{os.getuid()}")  # noqa: S108  where every grid tool puts it; its owner is checked
 
 
@@ -82,17 +83,32 @@ def credentials_of(settings: Settings, environment: Mapping[str, str]) -> Creden
     from pilot.adapters.credentials_token import NoCredential, TokenFile
     from pilot.adapters.credentials_x509 import ProxyFile
 
-    named = settings.token_file or ("" if settings.proxy_file else _panda(environment, "TOKEN"))
+    named = _named_token(settings, environment)
     if named:
         return TokenFile(Path(named), settings.token_origin or _panda(environment, "ORIGIN"))
     proxy = settings.proxy_file or environment.get("X509_USER_PROXY", "")
     if proxy:
         return ProxyFile(Path(proxy))
-    host = urlsplit(settings.queue).hostname or ""
-    kept = next((each / host for each in kept_tokens(environment) if host and (each / host).is_file()), None)
+    kept = kept_token(settings.queue, environment)
     if kept is not None:
         return _login(kept, settings, environment)
     return ProxyFile(USUAL_PROXY) if USUAL_PROXY.is_file() else NoCredential()
+
+
+def source_of(settings: Settings, environment: Mapping[str, str]) -> Path | None:
+    """The file of the token that `credentials_of` finds, where it finds one."""
+    named = _named_token(settings, environment)
+    return Path(named) if named else kept_token(settings.queue, environment)
+
+
+def _named_token(settings: Settings, environment: Mapping[str, str]) -> str:
+    return settings.token_file or ("" if settings.proxy_file else _panda(environment, "TOKEN"))
+
+
+def kept_token(url: str, environment: Mapping[str, str]) -> Path | None:
+    """What `pilot login` keeps for that queue."""
+    name = token_name(url)
+    return next((each / name for each in kept_tokens(environment) if name and (each / name).is_file()), None)
 
 
 def _login(kept: Path, settings: Settings, environment: Mapping[str, str]) -> Credentials:
@@ -140,8 +156,16 @@ def _panda(environment: Mapping[str, str], what: str) -> str:
     return str(Path(folder.rpartition("/")[0], found))
 
 
+def token_name(url: str) -> str:
+    """Under which name a person's token for that queue is kept: one server has one port, and a token is for one."""
+    parts = urlsplit(url)
+    if parts.scheme not in USUAL_PORTS or not parts.hostname:
+        return ""
+    return f"{parts.hostname}:{parts.port or USUAL_PORTS[parts.scheme]}"
+
+
 def kept_tokens(environment: Mapping[str, str]) -> Iterator[Path]:
-    """The folder where `pilot login` keeps tokens, by host; a batch slot may have no home."""
+    """The folder where `pilot login` keeps tokens, by host and port; a batch slot may have no home."""
     if environment.get("XDG_STATE_HOME"):
         yield Path(environment["XDG_STATE_HOME"], "pilot/tokens")
     elif environment.get("HOME"):

@@ -6,7 +6,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from pilot.assemble.server import credentials_of, is_remote
+from pilot.assemble.server import credentials_of, is_remote, kept_token, source_of
 from pilot.config.settings import Settings
 from pilot.model.check import Check, Status
 from pilot.model.faults import Code
@@ -27,7 +27,7 @@ def credential_check(settings: Settings, now: float) -> Check:
         found = credentials_of(settings, os.environ)
         name, ends = _name(settings, found), found.ends()
     except PortError as error:
-        return Check("credential", Status.FAIL, error.fault.code, error.fault.detail, error.fault.remedy)
+        return failed("credential", error)
     if not name:
         remedy = "name a token with --token-file, or a proxy with PILOT_PROXY_FILE; or `pilot login`"
         return Check("credential", Status.WARN, "", "none: the server will not know who asks", remedy)
@@ -35,15 +35,33 @@ def credential_check(settings: Settings, now: float) -> Check:
         return Check("credential", Status.OK, "", f"{name}: does not say how long it holds")
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))
     if ends <= now:
-        return Check("credential", Status.FAIL, Code.CREDENTIAL_EXPIRED, f"{name}: expired {until}", "renew it")
-    status = Status.WARN if ends - now < SOON_SECONDS else Status.OK
-    return Check("credential", status, "", f"{name}: holds until {until}", "renew it soon")
+        return Check(
+            "credential", Status.FAIL, Code.CREDENTIAL_EXPIRED, f"{name}: expired {until}", _renew(settings, found)
+        )
+    if ends - now < SOON_SECONDS:
+        return Check("credential", Status.WARN, "", f"{name}: holds until {until}", _renew(settings, found))
+    return Check("credential", Status.OK, "", f"{name}: holds until {until}")
+
+
+def failed(name: str, error: PortError) -> Check:
+    """What was wrong and what helps: most lines about servers say both."""
+    fault = error.fault
+    seen, _, helps = (fault.detail or fault.message).rpartition("; ")
+    return Check(name, Status.FAIL, fault.code, seen or helps, helps if seen else fault.remedy)
+
+
+def _renew(settings: Settings, found: Credentials) -> str:
+    if found.certificate():
+        return "make a new proxy (voms-proxy-init)"
+    if source_of(settings, os.environ) == kept_token(settings.queue, os.environ):
+        return f"pilot login --queue {settings.queue}"
+    return "write a new token into that file"
 
 
 def _name(settings: Settings, found: Credentials) -> str:
     if found.certificate():
         return f"X.509 proxy {found.certificate()}"
-    return f"token {settings.token_file}".rstrip() if found.headers() else ""
+    return f"token {source_of(settings, os.environ)}" if found.headers() else ""
 
 
 def answers(settings: Settings) -> str:

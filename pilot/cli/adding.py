@@ -10,8 +10,8 @@ from pilot.assemble.submission import Preview, preview, read_and_pin
 from pilot.cli.exits import Exit, Stop
 from pilot.cli.queue_text import say
 from pilot.cli.say import one_line
+from pilot.cli.sweeping import Values
 from pilot.config.settings import load_settings
-from pilot.config.sweepfile import read_values
 from pilot.model.job import JobSpec
 from pilot.model.plain import full_plain
 from pilot.model.queue import Submission, Sweep
@@ -38,7 +38,10 @@ def add_jobs(queue: Queue, jobs: Sequence[Submission], style: str) -> None:
 
 def add_sweep(queue: Queue, template: Submission, values: Path, style: str) -> None:
     """Adds a job for each line of values, and says how many."""
-    sweep: Sweep = queue.add_sweep(template, read_values(values))
+    rows = Values(values)
+    with rows.placed():
+        sweep: Sweep = queue.add_sweep(template, rows)
+    _warn_of(rows)
     if style == "json":
         say(json.dumps(full_plain(sweep)))
     else:
@@ -55,7 +58,10 @@ def would_add(jobs: Sequence[Submission], style: str) -> None:
 
 def would_sweep(template: Submission, values: Path, style: str) -> None:
     """What would be added: how many, the first and the last."""
-    found: Preview = preview(template, read_values(values))
+    rows = Values(values)
+    with rows.placed():
+        found: Preview = preview(template, rows)
+    _warn_of(rows)
     if style == "json":
         say(json.dumps({"would_add": full_plain(found)}))
     else:
@@ -64,6 +70,11 @@ def would_sweep(template: Submission, values: Path, style: str) -> None:
 
 def _line(spec: JobSpec) -> str:
     return f"{spec.name}: {' '.join(spec.command)}"
+
+
+def _warn_of(rows: Values) -> None:
+    if warning := rows.warning():
+        _warn(f"pilot: warning: {warning}")
 
 
 def _warn(text: str) -> None:

@@ -53,9 +53,13 @@ _BY_PARTY = {
 
 def exit_of(error: PortError) -> Exit:
     """The exit code of a command that ended so."""
-    code = error.fault.code
     if isinstance(error, Unknown):
         return Exit.USAGE
-    if isinstance(error, Passing) and code is Code.SERVER_REFUSED:
+    if isinstance(error, Passing) and error.fault.code is Code.SERVER_REFUSED:
         return Exit.LATER
+    return exit_of_code(error.fault.code)
+
+
+def exit_of_code(code: Code) -> Exit:
+    """The exit code of a command that such a fault ended."""
     return _BY_CODE.get(code, _BY_PARTY[REGISTRY[code].party])

@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from pilot.cli.exits import Exit, Stop
-from pilot.cli.say import Screen, harmless, say_aside
+from pilot.cli.queue_text import ended
+from pilot.cli.say import Screen, harmless, one_line, say, say_aside
+from pilot.cli.token_option import TOKEN_FILE
 from pilot.cli.who import user
 
 STATE = click.option(
@@ -30,6 +32,7 @@ def group() -> None:
 @click.argument("job")
 @STATE
 @QUEUE
+@TOKEN_FILE
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job is over.")
 @click.option("--stderr", "which", flag_value="stderr", help="The error output instead.")
 @click.option("--pilot", "which", flag_value="pilot", help="The job's part of the pilot's log instead.")
@@ -53,11 +56,13 @@ def logs(job: str, state: Path | None, queue: str | None, follow: bool, which: s
 @group.command(epilog="Example: pilot job kill my-job --queue sqlite:queue.db")
 @click.argument("job")
 @QUEUE
+@TOKEN_FILE
 def kill(job: str, queue: str | None) -> int:
     """Ends a job: at once where it waits, with the next heartbeat where it runs."""
     from pilot.assemble.jobs import cancel
 
-    click.echo(harmless(cancel(job, _queue(queue), user())))
+    row = cancel(job, _queue(queue), user())
+    say(f"{one_line(row.name)} ({row.job_id}): {ended(row)}")
     return Exit.OK
 
 

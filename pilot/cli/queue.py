@@ -10,15 +10,27 @@ import click
 
 from pilot.assemble.queue import change_queue, destination_problem, make_queue, open_queue, queue_path
 from pilot.cli.exits import Exit, Stop
-from pilot.cli.queue_text import explanation_text, print_rows, print_settings, say, view_plain, view_text
+from pilot.cli.queue_text import (
+    ended,
+    explanation_text,
+    given_free,
+    kept_back,
+    note_rows,
+    print_rows,
+    print_settings,
+    say,
+    view_plain,
+    view_text,
+)
 from pilot.cli.serve import serve, token
+from pilot.cli.token_option import TOKEN_FILE
 from pilot.cli.units import DURATION
 from pilot.cli.who import user
 from pilot.config.home import full_path
 from pilot.model.faults import Code
 from pilot.model.plain import full_plain
 from pilot.model.queue import JobState, QueueSettings, QueueState
-from pilot.ports import PortError, Queue
+from pilot.ports import Final, PortError, Queue
 
 STATES = click.Choice([each.value for each in JobState])
 QUEUE_STATES = click.Choice([each.value for each in QueueState])
@@ -54,7 +66,7 @@ def init(url: str | None, name: str, style: str, output: str | None, lease: floa
     destination = _destination(output) if output else _beside(there)
     settings = QueueSettings(name, user(), destination=destination, lease_seconds=_lease(lease))
     with _configuration():
-        warning = make_queue(there, settings)
+        warning = _made(there, settings)
     if warning:
         sys.stderr.write(f"pilot: warning: {warning}\n")
     print_settings(settings, style)
@@ -79,11 +91,22 @@ def change(url: str | None, name: str, style: str, state: str | None, output: st
     print_settings(found, style)
 
 
+def _made(url: str, settings: QueueSettings) -> str:
+    """A place that is not there, or may not be written, is a matter of the disk: no server is away."""
+    try:
+        return make_queue(url, settings)
+    except Final as problem:
+        if problem.fault.code is Code.SERVER_UNREACHABLE:
+            raise Stop(problem.fault.detail, Exit.DISK) from problem
+        raise
+
+
 # --- jobs -----------------------------------------------------------------------------------------------------------
 
 
 @group.command(epilog="Example: pilot queue add --queue sqlite:queue.db scan.yaml --sweep points.csv")
 @_common
+@TOKEN_FILE
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option(
     "--sweep", type=click.Path(path_type=Path), metavar="VALUES", help="A job for each line of a .csv or .jsonl file."
@@ -107,6 +130,7 @@ def add(url: str | None, name: str, style: str, files: tuple[Path, ...], sweep: 
 
 @group.command(name="ls", epilog="Example: pilot queue ls --queue sqlite:queue.db --state waiting")
 @_common
+@TOKEN_FILE
 @click.option("--state", "states", type=STATES, multiple=True, help="Only jobs in that state; may be repeated.")
 @click.option("--owner", default="", help="Only that owner's jobs.")
 @click.option("--limit", type=click.IntRange(1), default=None, help="At most so many.")
@@ -119,6 +143,7 @@ def list_jobs(url: str | None, name: str, style: str, states: Sequence[str], own
 
 @group.command(epilog="Example: pilot queue show --queue sqlite:queue.db 0f3k9q2m4x7ab")
 @_common
+@TOKEN_FILE
 @click.argument("job")
 def show(url: str | None, name: str, style: str, job: str) -> None:
     """Shows one job in full: what it asks, how it stands, the report of every attempt."""
@@ -129,6 +154,7 @@ def show(url: str | None, name: str, style: str, job: str) -> None:
 
 @group.command(epilog="Example: pilot queue explain --queue sqlite:queue.db dilepton-classifier")
 @_common
+@TOKEN_FILE
 @click.argument("job")
 def explain(url: str | None, name: str, style: str, job: str) -> None:
     """Says why a job stands where it stands: what refuses, what it wanted, what the nearest offer had."""
@@ -139,32 +165,38 @@ def explain(url: str | None, name: str, style: str, job: str) -> None:
 
 @group.command(epilog="Example: pilot queue hold --queue sqlite:queue.db JOB")
 @_common
+@TOKEN_FILE
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
 def hold(url: str | None, name: str, style: str, jobs: tuple[str, ...]) -> None:
     """Keeps jobs from being given out; an attempt that runs now runs on."""
     with _opened(url, name) as queue:
         rows = queue.hold(jobs)
     print_rows(rows, style)
+    note_rows(rows, kept_back, style)
 
 
 @group.command(epilog="Example: pilot queue release --queue sqlite:queue.db JOB")
 @_common
+@TOKEN_FILE
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
 def release(url: str | None, name: str, style: str, jobs: tuple[str, ...]) -> None:
     """Lets held jobs be given out again."""
     with _opened(url, name) as queue:
         rows = queue.release(jobs)
     print_rows(rows, style)
+    note_rows(rows, given_free, style)
 
 
 @group.command(epilog="Example: pilot queue rm --queue sqlite:queue.db JOB")
 @_common
+@TOKEN_FILE
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
 def rm(url: str | None, name: str, style: str, jobs: tuple[str, ...]) -> None:
     """Cancels jobs: at once where they wait, with the pilot's next heartbeat where they run."""
     with _opened(url, name) as queue:
         rows = queue.cancel(jobs)
     print_rows(rows, style)
+    note_rows(rows, ended, style)
 
 
 group.add_command(serve)

@@ -1,12 +1,14 @@
 """How the queue's answers are printed: for people, or as JSON."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from pilot.cli.say import one_line
+from pilot.cli.say import one_line, say_aside
 from pilot.cli.say import say as say_line
+from pilot.model.faults import Fault, Party
+from pilot.model.job import Verdict
 from pilot.model.plain import full_plain
-from pilot.model.queue import Explanation, JobRow, JobView, QueueSettings
+from pilot.model.queue import Explanation, JobRow, JobState, JobView, QueueSettings
 
 
 def say(text: str) -> None:
@@ -33,6 +35,33 @@ def print_rows(rows: Sequence[JobRow], style: str) -> None:
         say(_table([("JOB", "ATTEMPT", "STATE", "VERDICT", "OWNER", "NAME"), *map(_cells, rows)]))
 
 
+def ended(row: JobRow) -> str:
+    """What came of the wish to end that job."""
+    if row.state is JobState.GRANTED:
+        return "running; it has been asked to end, and hears it with its pilot's next heartbeat"
+    return "done: cancelled" if row.verdict == Verdict.CANCELLED else f"done: {row.verdict} already, nothing to end"
+
+
+def kept_back(row: JobRow) -> str:
+    """What came of the wish to hold that job."""
+    if row.state is JobState.GRANTED:
+        return "running; this attempt runs on, and no other one begins"
+    return f"done: {row.verdict} already, nothing to hold" if row.state is JobState.DONE else ""
+
+
+def given_free(row: JobRow) -> str:
+    """What came of the wish to release that job."""
+    return f"done: {row.verdict} already, nothing to release" if row.state is JobState.DONE else ""
+
+
+def note_rows(rows: Sequence[JobRow], came: Callable[[JobRow], str], style: str) -> None:
+    """Aside, for people: where a wish came to nothing, or will be heard later."""
+    for each in rows if style == "text" else ():
+        said = came(each)
+        if said and said != "done: cancelled":
+            say_aside(f"{each.name} ({each.job_id}): {said}")
+
+
 def _cells(row: JobRow) -> tuple[str, ...]:
     cells = row.job_id, str(row.attempt), row.state, row.verdict or "-", row.owner, row.name
     return tuple(map(one_line, cells))
@@ -55,9 +84,9 @@ def view_plain(view: JobView) -> dict[str, object]:
 def view_text(view: JobView) -> str:
     """One job for people: what is empty is left out."""
     shown = [(key, value) for key, value in view_plain(view).items() if value not in ("", [], None) and key != "spec"]
-    lines = [f"{key}: {one_line(str(value))}" for key, value in shown if key not in ("reports", "fault")]
+    lines = [f"{key}: {one_line(_words(value))}" for key, value in shown if key not in ("reports", "fault")]
     if view.fault is not None:
-        lines.append(f"fault: {view.fault.code}: {view.fault.detail or view.fault.message}; {view.fault.remedy}")
+        lines.append(f"fault: {view.fault.code}: {said_of(view.fault)}")
     lines.append(f"command: {' '.join(view.spec.command)}")
     for each in view.reports:
         why = f": {each.fault.code}: {each.fault.detail or each.fault.message}" if each.fault else ""
@@ -66,7 +95,20 @@ def view_text(view: JobView) -> str:
     return "\n".join(lines)
 
 
+def _words(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def said_of(fault: Fault) -> str:
+    """What was seen and what helps; a line about the queue or a credential says both itself."""
+    seen = fault.detail or fault.message
+    return seen if fault.party is Party.SERVICE and "; " in seen else f"{seen}; {fault.remedy}"
+
+
 _UNITS = {"Memory": 1 << 20, "Disk": 1 << 10, "GPUs_GlobalMemoryMb": 1 << 20}  # what HTCondor counts these in
+
+
+_FREE = frozenset({"Cpus", "Memory", "Disk", "GPUs"})  # an offer is the free part of a slot
 
 
 def wanted(found: Explanation) -> str:
@@ -91,5 +133,6 @@ def _with_unit(attribute: str, value: str) -> str:
 def explanation_text(found: Explanation) -> str:
     """The reason in one line, and the offer that came nearest in another."""
     about = "" if found.attribute == found.clause else f" {found.attribute}:"
-    text = f"{found.job_id}: {found.clause}:{about} wanted {wanted(found)}, found {offered(found)}"
+    seen = "free now" if found.attribute in _FREE and found.nearest else "found"
+    text = f"{found.job_id}: {found.clause}:{about} wanted {wanted(found)}, {seen} {offered(found)}"
     return f"{text}\nnearest: {found.nearest.offer}, seen {found.nearest.seen_at}" if found.nearest else text

@@ -68,6 +68,8 @@ def queue_url(value: object) -> str:
         return found
     if found.startswith("http://") and _host(found) in ("localhost", "127.0.0.1", "::1"):
         return found
+    if "@" in found:  # a password, which is not said again
+        raise ValueError("no user or password belongs into a queue's URL: name a token's file (token_file) instead")
     raise ValueError(f"{shown(found)[5:]} is no queue: write sqlite:PATH or https://HOST:PORT")
 
 

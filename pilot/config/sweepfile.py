@@ -16,8 +16,11 @@ LINE_CAP = 1 << 20
 KINDS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
-def read_values(path: Path) -> Iterator[dict[str, str]]:
-    """The values of each job in order; raises JobProblems at the first line that is wrong."""
+Lined = tuple[int, dict[str, str]]
+
+
+def read_values(path: Path) -> Iterator[Lined]:
+    """The values of each job in order, and in which line they stand; raises JobProblems at the first wrong line."""
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
         _refuse(path, 0, "name it .csv (names in the first line) or .jsonl (an object a line)")
@@ -38,7 +41,7 @@ def _lines(path: Path, stream: Iterator[str]) -> Iterator[str]:
         yield line
 
 
-def _csv(path: Path, lines: Iterator[str]) -> Iterator[dict[str, str]]:
+def _csv(path: Path, lines: Iterator[str]) -> Iterator[Lined]:
     reader = csv.reader(lines, strict=True)
     try:
         names = next(reader, [])
@@ -48,15 +51,15 @@ def _csv(path: Path, lines: Iterator[str]) -> Iterator[dict[str, str]]:
             if len(row) != len(names) and row:
                 _refuse(path, reader.line_num, f"{len(row)} values for {len(names)} parameters")
             if row:
-                yield dict(zip(names, row, strict=True))
+                yield reader.line_num, dict(zip(names, row, strict=True))
     except csv.Error as error:
         _refuse(path, reader.line_num, f"no CSV: {error}")
 
 
-def _json(path: Path, lines: Iterator[str]) -> Iterator[dict[str, str]]:
+def _json(path: Path, lines: Iterator[str]) -> Iterator[Lined]:
     for number, line in enumerate(lines, 1):
         if line.strip():
-            yield _object(path, number, line)
+            yield number, _object(path, number, line)
 
 
 def _object(path: Path, number: int, line: str) -> dict[str, str]:

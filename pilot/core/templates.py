@@ -65,8 +65,17 @@ def wrong_parameters(spec: JobSpec, parameters: Sequence[str]) -> str:
         return f"parameter {unnamed[:40]!r}: letters, digits and _ only, a letter first, at most 64"
     unused = sorted(set(parameters) - named_at(spec, parameters)[0])
     if unused:
-        return f"parameter {unused[0]!r}: the job does not use it; write {{{unused[0]}}} where it belongs"
+        empty = _unfilled(spec, parameters)
+        also = f"; and none is named {empty[0]!r}, which the job uses" if empty else ""
+        return f"parameter {unused[0]!r}: the job does not use it; write {{{unused[0]}}} where it belongs{also}"
     return ""
+
+
+def _unfilled(spec: JobSpec, parameters: Sequence[str]) -> list[str]:
+    """What looks like a placeholder of the job and is no parameter: it may be meant so, or not."""
+    placed = [spec.name, *(text for each in spec.outputs for text in (each.name, each.to, each.url))]
+    texts = [*placed, *spec.command, *(value for _, value in spec.environment), *spec.validate]
+    return sorted({name for text in texts for name in PLACEHOLDER.findall(text)} - set(parameters))
 
 
 def wrong_value(value: object, placed: bool) -> str:

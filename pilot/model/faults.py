@@ -93,7 +93,9 @@ _J, _P, _I, _N, _S, _V, _A = (
 
 REGISTRY: dict[Code, Entry] = {
     Code.JOB_INVALID: Entry(_J, "the job description cannot be run as written", "correct the job", 1311),
-    Code.JOB_CANCELLED: Entry(_J, "the job was cancelled by its owner or an operator", "none", 1144),
+    Code.JOB_CANCELLED: Entry(
+        _J, "the job was cancelled by its owner or an operator", "add it again if it is wanted", 1144
+    ),
     Code.JOB_PREDECESSOR: Entry(_J, "a job that this one waits for did not succeed", "rerun the predecessor", 1236),
     Code.IMAGE_DIGEST: Entry(
         _J, "the image is not the one that the job pins", "correct the digest, or rebuild the image", 1360
@@ -154,7 +156,7 @@ REGISTRY: dict[Code, Entry] = {
     Code.SLOT_UNFIT: Entry(
         _N, "this slot cannot give what the job needs", "run in a larger slot, or ask for less", 1344
     ),
-    Code.STORAGE_UNREACHABLE: Entry(_S, "the storage did not answer", "here later, or elsewhere", 1137),
+    Code.STORAGE_UNREACHABLE: Entry(_S, "the storage did not answer", "try again later, or elsewhere", 1137),
     Code.STORAGE_DENIED: Entry(_S, "the storage refused", "check the permissions of the destination", 1383),
     Code.STORAGE_EXISTS: Entry(
         _S, "the destination holds another file of that name", "choose another destination", 1221
@@ -162,19 +164,23 @@ REGISTRY: dict[Code, Entry] = {
     Code.STORAGE_UNKNOWN: Entry(
         _S, "this pilot has no way to a storage that the job names", "name the endpoint in `panda_storages`", 1313
     ),
-    Code.BATCH_PREEMPTED: Entry(_S, "the site took the slot back", "here later, or elsewhere", 1379),
-    Code.BATCH_WALLTIME: Entry(_S, "the slot's time is over", "here later, or in a longer slot", 1213),
-    Code.SERVER_UNREACHABLE: Entry(_V, "the queue did not answer", "here later", 1318),
+    Code.BATCH_PREEMPTED: Entry(_S, "the site took the slot back", "it is tried again, here or elsewhere", 1379),
+    Code.BATCH_WALLTIME: Entry(_S, "the slot's time is over", "run in a longer slot, or write checkpoints", 1213),
+    Code.SERVER_UNREACHABLE: Entry(_V, "the queue did not answer", "try again later; ask who runs the queue", 1318),
     Code.SERVER_REFUSED: Entry(_V, "the queue refused", "read the queue's message", 1236),
-    Code.CREDENTIAL_EXPIRED: Entry(_V, "a credential has expired", "renew it", 1373),
+    Code.CREDENTIAL_EXPIRED: Entry(_V, "a credential has expired", "renew the credential", 1373),
     Code.CREDENTIAL_REFUSED: Entry(
         _V, "a credential cannot be used, or is not accepted", "check the token or certificate, and its role", 1163
     ),
     Code.PILOT_BUG: Entry(
-        _A, "the pilot met something it did not expect", "elsewhere; please report it with the job's log", 1319
+        _A, "the pilot met something it did not expect", "run elsewhere; please report it with the job's log", 1319
     ),
-    Code.PILOT_RESTARTED: Entry(_A, "the pilot died and the payload could not be adopted", "elsewhere", 1319),
-    Code.PILOT_DEADLINE: Entry(_A, "an order was not carried out in its time", "elsewhere", 1367),
+    Code.PILOT_RESTARTED: Entry(
+        _A, "the pilot died and the payload could not be adopted", "it is tried again, here or elsewhere", 1319
+    ),
+    Code.PILOT_DEADLINE: Entry(
+        _A, "an order was not carried out in its time", "it is tried again, here or elsewhere", 1367
+    ),
 }
 
 

@@ -44,7 +44,9 @@ class Form:
 
     def _difference(self, values: Values) -> str:
         missing, strange = sorted(self.names - values.keys()), sorted(map(str, values.keys() - self.names))
-        return f"parameter {missing[0]} is missing" if missing else f"the first job has no parameter {strange[0]!r:.60}"
+        lacks = [f"parameter {missing[0]} is missing"] if missing else []
+        has = [f"the first job has no parameter {strange[0]!r:.60}"] if strange else []
+        return ", and ".join([*lacks, *has])
 
 
 def refused(spec: JobSpec, why: str, number: int = 0) -> Final:

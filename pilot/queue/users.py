@@ -28,7 +28,7 @@ OPEN_BEFORE = """
 SELECT job_id FROM job JOIN edge ON edge.after = job.job WHERE edge.job = ? AND verdict != 'succeeded' ORDER BY job.job
 """
 BY_ID = "SELECT * FROM job WHERE queue = ? AND job_id = ? AND (? = '' OR owner = ?)"
-BY_NAME = "SELECT * FROM job WHERE queue = ? AND name = ? AND (? = '' OR owner = ?) LIMIT 2"
+BY_NAME = "SELECT * FROM job WHERE queue = ? AND name = ? AND (? = '' OR owner = ?) ORDER BY job DESC LIMIT 6"
 LIST = """
 SELECT job_id, attempt, name, owner, state, verdict FROM job WHERE queue = ? AND (? = '' OR owner = ?)
 """
@@ -142,7 +142,9 @@ class LocalQueue:
         named: list[sqlite3.Row] = own or db.execute(BY_NAME, (self._name, job, only, only)).fetchall()
         if len(named) == 1:
             return named[0]
-        problem = f"several jobs are named {job!r}; give an id" if named else f"no job {job!r}; see pilot queue ls"
+        ids = ", ".join(each["job_id"] for each in named[:5]) + (", ..." if len(named) > 5 else "")
+        several = f"several jobs are named {job!r}; give an id, the newest first: {ids}"
+        problem = several if named else f"no job {job!r}; see pilot queue ls"
         raise Unknown(Code.SERVER_REFUSED, f"queue {self._name}: {problem}")
 
     def _permit(self, row: sqlite3.Row, queue: QueueSettings) -> None:
@@ -201,7 +203,7 @@ def _view(db: Db, row: sqlite3.Row) -> JobView:
         added=iso(row["added"]),
         ended=iso(row["ended"]),
         pilot=row["pilot"],
-        phase=newest["phase"] if newest else "",
+        phase=newest["phase"] if newest and row["state"] == JobState.GRANTED else "",
         progress=newest["progress"] if newest else "",
         lease_until=iso(row["lease_until"]),
         told=row["command"],

@@ -19,7 +19,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(server, "USUAL_PROXY", tmp_path / "usual")
     for name in ("set", "panda"):
         secret(tmp_path / name, name)
-    kept = tmp_path / "state/pilot/tokens/h.example"
+    kept = tmp_path / "state/pilot/tokens/h.example:25443"
     kept.parent.mkdir(parents=True)
     secret(kept, "kept")
     Authority(tmp_path).issue("me").file.rename(tmp_path / "proxy")
@@ -69,6 +69,21 @@ def test_which_credential_is_used(
     place: Path, environment: dict[str, str], settings: dict[str, str], used: tuple[str, str]
 ) -> None:
     assert found(place, environment, **settings) == used
+
+
+@pytest.mark.parametrize(
+    ("url", "used"),
+    [
+        ("https://h.example:25443", "kept"),
+        ("https://H.example:25443/", "kept"),
+        ("https://h.example:25444", "nobody"),
+        ("https://h.example", "nobody"),
+        ("https://other.example:25443", "nobody"),
+    ],
+)
+def test_a_login_is_for_one_host_and_port(place: Path, url: str, used: str) -> None:
+    credentials = credentials_of(Settings(queue=url), {"XDG_STATE_HOME": str(place / "state")})
+    assert credentials.headers().get("Authorization", "Bearer nobody") == f"Bearer {used}"
 
 
 def test_the_usual_proxy_comes_last(place: Path) -> None:

@@ -32,7 +32,7 @@ log = logging.getLogger("pilot.serve")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 TOLD = frozenset({"add", "add_sweep", "hold", "release", "cancel", "checkpoint", "storage_token"})  # in the log
-NOT_NAMED = "the call came without a token; give one with --token-file"
+NOT_NAMED = "the call came without a token; give one with --token-file or PILOT_TOKEN_FILE, or run pilot login"
 RETRY_SECONDS = 2
 BUSY = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
 ROW_BYTES = 150  # of a job in a listing, about

@@ -66,7 +66,7 @@ def test_doctor_has_a_line_per_check(capsys: pytest.CaptureFixture[str]) -> None
 def test_doctor_says_what_fails(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, out, _ = said(capsys, "doctor", "--queue", f"sqlite:{tmp_path}/none.db", "--format", "json")
     failed = [each for each in json.loads(out) if each["status"] == "fail"]
-    assert (code, [each["check"] for each in failed]) == (71, ["queue"])
+    assert (code, [each["check"] for each in failed]) == (69, ["queue"])
     assert failed[0]["code"] in set(Code)
     assert failed[0]["remedy"]
 

@@ -30,12 +30,12 @@ def write(tmp_path: Path) -> Write:
     ],
 )  # fmt: skip
 def test_values_are_texts_as_they_are_written(write: Write, name: str, text: str) -> None:
-    rows = list(read_values(write(name, text)))
+    rows = [values for _, values in read_values(write(name, text))]
     assert rows == [{"lr": "0.10", "note": "plain"}, {"lr": "1e-3", "note": "with, comma"}]
 
 
 def test_truth_is_a_word(write: Write) -> None:
-    assert list(read_values(write("v.jsonl", '{"a": true, "b": false, "c": 7}'))) == [
+    assert [each for _, each in read_values(write("v.jsonl", '{"a": true, "b": false, "c": 7}'))] == [
         {"a": "true", "b": "false", "c": "7"}
     ]
 

@@ -83,7 +83,7 @@ def test_settings(shell: Shell) -> None:
         (["ls", "--queue", "sqlite:/nowhere/q.db"], 69, "no queue here; make one: pilot queue init"),
         (["ls", "--queue", "postgres:x"], 78, "use sqlite:PATH"),
         (["init", "--queue", "postgres:x"], 78, "use sqlite:PATH"),
-        (["init", "--queue", "sqlite:/nowhere/q.db"], 69, "no such directory; make it first"),
+        (["init", "--queue", "sqlite:/nowhere/q.db"], 73, "no such directory; make it first"),
         (["ls", "--queue-name", "noon"], 78, "no queue named 'noon' in this file; it holds: default"),
         (["init"], 73, "holds a queue named 'default' already"),
         (["init", "--queue-name", "x", "--lease", "0.1s"], 64, "between 1s and 30d"),
@@ -177,8 +177,9 @@ def test_a_dry_run_adds_nothing(shell: Shell) -> None:
     ("values", "code", "why"),
     [
         ("lr\n0.1\n0.1,2\n", 65, "points.csv:3:1: 2 values for 1 parameters"),
-        ("lr,seed\n0.1,2\n", 65, "parameter 'seed': the job does not use it"),
-        ("lr\n../x\n", 65, "job 1 of the sweep: parameter lr: '../x' stands in a name"),
+        ("lr,seed\n0.1,2\n", 65, "points.csv:1:1: scan-{lr}: parameter 'seed': the job does not use it"),
+        ("rl\n0.1\n", 65, "and none is named 'lr', which the job uses"),
+        ("lr\n\n0.1\n../x\n", 65, "points.csv:4:1: parameter lr: '../x' stands in a name"),
         ("", 65, "a sweep without jobs"),
     ],
 )
@@ -197,3 +198,40 @@ def test_a_sweep_is_of_one_job(swept: Shell) -> None:
     words = (f"{swept.folder}/scan.yaml", f"{swept.folder}/scan.yaml", "--sweep", f"{swept.folder}/points.csv")
     assert swept("add", *words)[0] == 64
     assert swept("add", f"{swept.folder}/scan.yaml")[0] == 65
+
+
+def test_a_line_that_says_the_same_twice_is_worth_a_word(swept: Shell) -> None:
+    (swept.folder / "points.csv").write_text("lr\n0.1\n0.2\n0.1\n0.1\n")
+    code, out, err = swept("add", f"{swept.folder}/scan.yaml", "--sweep", f"{swept.folder}/points.csv")
+    assert (code, out.split()[0]) == (0, "4")
+    assert "points.csv:4: the same values as in a line before; so are 1 more lines" in err
+
+
+def test_a_wish_that_came_to_nothing_is_named(shell: Shell) -> None:
+    shell("add", f"{shell.folder}/jobs.yaml")
+    assert shell("rm", "a")[2] == ""
+    assert "b (" in shell("hold", "b")[2]
+    assert "done: failed already, nothing to hold" in shell("hold", "b")[2]
+    assert "nothing to release" in shell("release", "b")[2]
+    assert "done: failed already, nothing to end" in shell("rm", "b")[2]
+
+
+def test_several_of_one_name_are_told_by_their_ids(shell: Shell) -> None:
+    (shell.folder / "one.yaml").write_text("{name: a, image: ml-base, command: [python3, x.py]}")
+    ids = [shell("add", f"{shell.folder}/one.yaml")[1].split()[0] for _ in range(2)]
+    code, _, err = shell("show", "a")
+    assert (code, f"the newest first: {ids[1]}, {ids[0]}" in err) == (64, True)
+
+
+@pytest.mark.parametrize("verb", [("ls",), ("init",), ("show", "a")])
+def test_a_password_in_a_url_is_not_said_again(shell: Shell, verb: tuple[str, ...]) -> None:
+    code, out, err = shell(*verb, "--queue", "https://anna:s3cret@queue.example:1")
+    assert (code, "s3cret" in out + err) == (78, False)
+    assert err.count("\n") == 1
+
+
+def test_a_token_is_named_for_one_command(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PILOT_TOKEN_FILE", raising=False)
+    code, _, err = shell("ls", "--queue", "https://127.0.0.1:1", "--token-file", f"{shell.folder}/none.token")
+    assert (code, f"token {shell.folder}/none.token: there is no such file" in err) == (78, True)
+    monkeypatch.delenv("PILOT_TOKEN_FILE", raising=False)

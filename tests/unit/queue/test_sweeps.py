@@ -134,7 +134,7 @@ def test_a_file_that_breaks_off_adds_nothing(bed: LocalBed, tmp_path: Path) -> N
 
     (tmp_path / "v.csv").write_text("seed\n1\n2\n3,4\n")
     with pytest.raises(JobProblems, match=":4:1: 2 values for 1 parameters"):
-        bed.user().add_sweep(TEMPLATE, read_values(tmp_path / "v.csv"))
+        bed.user().add_sweep(TEMPLATE, (each for _, each in read_values(tmp_path / "v.csv")))
     assert list(bed.user().find()) == []
 
 
