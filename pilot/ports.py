@@ -56,7 +56,7 @@ class Registration:
     An empty queue is asked again after `poll_seconds`, and then at growing intervals up to `poll_cap_seconds`
     (0 = they do not grow). Further jobs are wanted only while the pilot is younger than `timefloor_seconds`, and it
     leaves in good order after `lifetime_seconds` (0 = no such limit). A queue that is `offline` gives nothing out, and
-    waiting is no use.
+    waiting is no use. It wants to hear of changes of phase at once, at most every `phase_pause_seconds` (0 = no).
     """
 
     lease_seconds: float
@@ -65,6 +65,7 @@ class Registration:
     poll_cap_seconds: float = 0.0
     timefloor_seconds: float = 0.0
     lifetime_seconds: float = 0.0
+    phase_pause_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +184,10 @@ class Queue(Protocol):
     def add_sweep(self, template: Submission, parameters: Iterable[Mapping[str, str]]) -> Sweep:
         """Takes a job for each mapping, or none: `{name}` in the template stands for that parameter's value."""
 
-    def find(self, states: Sequence[JobState] = (), owner: str = "", limit: int = 0) -> Sequence[JobRow]:
-        """The jobs in those states (none given: all) of that owner, in order of arrival."""
+    def find(
+        self, states: Sequence[JobState] = (), owner: str = "", limit: int = 0, after: str = ""
+    ) -> Sequence[JobRow]:
+        """The jobs in those states (none given: all) of that owner, in order of arrival; those after that job's id."""
 
     def show(self, job: str) -> JobView:
         """One job in full."""

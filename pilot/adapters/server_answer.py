@@ -14,7 +14,7 @@ from http import HTTPStatus
 from pilot.model.faults import Code
 from pilot.ports import Final, Passing, PortError
 from pilot.wire.calls import refusal_of
-from pilot.wire.envelope import USUAL, Bounds, Reply, WireError, read_reply
+from pilot.wire.envelope import USUAL, Bounds, Reply, TooMuch, WireError, read_reply
 
 SAID_CAP = 200  # characters of foreign text in an error
 BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
@@ -24,6 +24,10 @@ CHECK = "check the token or certificate, and its role; for a token of PanDA's, t
 _EXPIRED = re.compile(r"expired|credential\.expired", re.IGNORECASE)
 _WRAPPERS = frozenset({"requests", "urllib3"})
 _WHOLE_LINE = re.compile(r"\s+")
+
+
+class Oversized(Passing):
+    """The answer is more than is read at once; to less there may be an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,8 @@ def reply_in(answer: Answer, where: str, hide: Callable[[str], str], bounds: Bou
         _line(reply.message if isinstance(reply, Reply) else answer.body[: 4 * SAID_CAP].decode("utf-8", "replace"))
     )
     if answer.status < 300:
-        raise Passing(Code.SERVER_UNREACHABLE, f"{where}: {reply}; is it a PanDA server, or `pilot queue serve`?")
+        kind = Oversized if isinstance(reply, TooMuch) else Passing
+        raise kind(Code.SERVER_UNREACHABLE, f"{where}: {reply}; is it a PanDA server, or `pilot queue serve`?")
     raise refused(answer, where, said)
 
 
@@ -70,12 +75,12 @@ def refused(answer: Answer, where: str, said: str) -> PortError:
     return Final(Code.SERVER_REFUSED, words)
 
 
-def _reply(answer: Answer, bounds: Bounds) -> Reply | str:
+def _reply(answer: Answer, bounds: Bounds) -> Reply | WireError:
     """The envelope; or why it is none."""
     try:
         return read_reply(answer.body, bounds)
     except WireError as problem:
-        return str(problem)
+        return problem
 
 
 def _name(status: int) -> str:

@@ -11,11 +11,9 @@ from pilot.model.files import CODE_BYTES_CAP
 from pilot.model.plain import PlainError, from_plain
 from pilot.ports import Final, Passing, PortError, Unknown
 from pilot.wire import calls
-from pilot.wire.envelope import Bounds, Reply, cleaned
+from pilot.wire.envelope import MOST, Reply, cleaned
 
 T = TypeVar("T")
-# A thousand grants, or the listing of a large queue for a person who asked for it.
-BOUNDS = Bounds(octets=calls.REPLY_CAP_BYTES, values=5_000_000)
 CODE_SECONDS = 300.0  # an archive of 20 MB on a slow line
 _FRAMED = {"Content-Length", "Transfer-Encoding"}
 _OCTETS = "application/octet-stream"
@@ -41,7 +39,7 @@ class Calls:
     def ask(self, verb: str, kind: type[T], arguments: Mapping[str, object], seconds: float = 0.0) -> T:
         """One call, and its answer as a value of that type."""
         body = packed_json({"queue": self.queue, **arguments})
-        reply = self._line.reply(Asked("POST", calls.path(verb), body=body, seconds=seconds, bounds=BOUNDS))
+        reply = self._line.reply(Asked("POST", calls.path(verb), body=body, seconds=seconds, bounds=MOST))
         if not reply.success:
             raise refusal(reply, self.where(verb))
         try:

@@ -4,11 +4,12 @@ Holds no job state: only how the queue stood at the last claim, so that a look k
 server says is bounded before it is believed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
+from pilot.adapters.server_answer import Oversized
 from pilot.adapters.server_calls import Calls
 from pilot.model.capability import Offer
 from pilot.model.faults import Code, fault
@@ -19,6 +20,7 @@ from pilot.model.report import Report
 from pilot.ports import Beat, BeatReply, ClaimRequest, PortError, Registration, Unclaim
 from pilot.wire.calls import BATCH_CAP, PATIENCE_CAP_SECONDS
 
+A = TypeVar("A")
 T = TypeVar("T")
 LEASE_SECONDS = (0.5, 30 * 86400.0)  # outside of it a lease is nonsense, or a trap
 POLL_SECONDS = (0.0, 86400.0)
@@ -77,7 +79,7 @@ class OwnServer:
     def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Grant | None]:
         """All requests in one call; each offer is sent once."""
         self._stirred = False
-        return [each for part in _parts(requests) for each in self._claim(part)]
+        return _by_parts(requests, self._claim)
 
     def changed(self, patience: float = 0.0) -> bool:
         """Asks the queue, which answers at once or, within `patience`, as soon as there is something new."""
@@ -89,27 +91,24 @@ class OwnServer:
 
     def renew(self, beats: Sequence[Beat]) -> Sequence[BeatReply]:
         """Renews leases and brings commands."""
-        return [each for part in _parts(beats) for each in self._beaten("renew", part, {"beats": _plain(part)})]
+        return _by_parts(beats, lambda part: self._beaten("renew", part, {"beats": _plain(part)}))
 
     def report(self, reports: Sequence[Report]) -> Sequence[bool]:
         """True = recorded (or was already); False = refused, the attempt is no longer ours."""
-        found = [each for part in _parts(reports) for each in self._report(part)]
+        found = _by_parts(reports, self._report)
         self._stirred = True
         return found
 
     def give_back(self, claims: Sequence[Unclaim]) -> None:
         """Returns claims by their id."""
-        for part in _parts(claims):
-            self._calls.ask("give_back", type(None), {"claims": _plain(part)})
+        _by_parts(claims, self._give_back)
         self._stirred = True
 
     def adopt(self, pilot_id: str, attempts: Sequence[Beat]) -> Sequence[BeatReply]:
         """Takes over what an earlier pilot of this state directory left."""
-        found = [
-            each
-            for part in _parts(attempts)
-            for each in self._beaten("adopt", part, {"pilot_id": pilot_id, "attempts": _plain(part)})
-        ]
+        found = _by_parts(
+            attempts, lambda part: self._beaten("adopt", part, {"pilot_id": pilot_id, "attempts": _plain(part)})
+        )
         self._stirred = True
         return found
 
@@ -171,6 +170,10 @@ class OwnServer:
         found = self._calls.ask("report", tuple[bool, ...], {"reports": _plain(reports)})
         return self._each("report", reports, found)
 
+    def _give_back(self, claims: Sequence[Unclaim]) -> Sequence[None]:
+        self._calls.ask("give_back", type(None), {"claims": _plain(claims)})
+        return ()
+
     def _beaten(self, verb: str, beats: Sequence[Beat], asked: dict[str, object]) -> list[BeatReply]:
         found = self._each(verb, beats, self._calls.ask(verb, tuple[BeatReply, ...], asked))
         for beat, reply in zip(beats, found, strict=True):
@@ -190,9 +193,21 @@ class OwnServer:
             raise self._calls.nonsense(verb, f"{name} {value:g} is not between {bounds[0]:g} and {bounds[1]:g}")
 
 
-def _parts(items: Sequence[T]) -> list[Sequence[T]]:
-    """As many at once as one call takes."""
-    return [items[start : start + BATCH_CAP] for start in range(0, len(items), BATCH_CAP)]
+def _by_parts(items: Sequence[T], ask: Callable[[Sequence[T]], Sequence[A]]) -> list[A]:
+    """As many at once as one call takes, and as its answer may hold."""
+    parts = [items[start : start + BATCH_CAP] for start in range(0, len(items), BATCH_CAP)]
+    return [each for part in parts for each in _halved(part, ask)]
+
+
+def _halved(part: Sequence[T], ask: Callable[[Sequence[T]], Sequence[A]]) -> list[A]:
+    """The same words again, in halves, where the answer is too much: asking twice counts once."""
+    try:
+        return list(ask(part))
+    except Oversized:
+        if len(part) < 2:
+            raise
+    middle = len(part) // 2
+    return [*_halved(part[:middle], ask), *_halved(part[middle:], ask)]
 
 
 def _plain(values: Sequence[object]) -> list[object]:

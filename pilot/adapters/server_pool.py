@@ -12,11 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from pilot.adapters.server_answer import Answer
+from pilot.adapters.server_answer import Answer, Oversized
 from pilot.adapters.server_tls import Until
 from pilot.model.faults import Code
-from pilot.ports import Passing
-from pilot.wire.calls import REPLY_CAP_BYTES
 from pilot.wire.envelope import USUAL, Bounds
 
 LEAST_ZIPPED_BYTES = 1024  # below, packing costs more than it saves
@@ -34,9 +32,9 @@ class Asked:
     body: bytes | None = None
     kind: str = "application/json"  # exactly: PanDA's server reads no body of any other
     seconds: float = 0.0
-    given_up: Callable[[], bool] | None = None  # asked every second while the answer is read
-    cap_bytes: int = REPLY_CAP_BYTES
+    cap_bytes: int = 0  # of an answer; 0 = that of its bounds
     bounds: Bounds = USUAL  # of an answer that is an envelope
+    given_up: Callable[[], bool] | None = None  # asked every second while the answer is read
 
 
 class Pool:
@@ -60,7 +58,9 @@ class Pool:
         adapter = cast(HTTPAdapter, self._adapter)
         response = adapter.send(request, stream=True, timeout=timeout, proxies=proxies_for(self._origin))
         try:
-            found = self._body(_blocks(response.raw, self._until), response.headers, asked.cap_bytes)
+            found = self._body(
+                _blocks(response.raw, self._until), response.headers, asked.cap_bytes or asked.bounds.octets
+            )
             return Answer(response.status_code, {name.title(): each for name, each in response.headers.items()}, found)
         finally:
             response.close()  # of an answer that was not read to its end, the connection too
@@ -77,7 +77,7 @@ class Pool:
         for block in _unpacked(blocks, headers.get("Content-Encoding", "")):
             found += block
             if len(found) > cap:
-                raise Passing(Code.SERVER_UNREACHABLE, f"{self._origin}: answers with more than {cap} bytes: cut off")
+                raise Oversized(Code.SERVER_UNREACHABLE, f"{self._origin}: answers with more than {cap} bytes: cut off")
         return bytes(found)
 
 

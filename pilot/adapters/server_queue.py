@@ -6,14 +6,17 @@ Whose a job is, the server reads in the token; nothing that is said here changes
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pilot.adapters.server_answer import Oversized
 from pilot.adapters.server_calls import Calls
 from pilot.model.faults import Code
 from pilot.model.plain import to_plain
 from pilot.model.queue import Explanation, JobRow, JobState, JobView, QueueSettings, Submission, Sweep
 from pilot.model.report import Report
 from pilot.ports import Final
+from pilot.wire.calls import ADD_CAP, BATCH_CAP, PAGE_ROWS
 
 ADD_SECONDS = 300.0  # a sweep of many jobs
+PAGE_REPORTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,9 @@ class OwnQueue:
 
     def add(self, jobs: Sequence[Submission]) -> Sequence[JobRow]:
         """Takes all of them or none; archives go first, each once."""
+        if len(jobs) > ADD_CAP:
+            why = f"{len(jobs)} jobs at once: add {ADD_CAP} at most, or a sweep, which may have any number"
+            raise Final(Code.JOB_INVALID, why)
         archives = {each.spec.code.sha256: each.code for each in jobs if each.spec.code is not None}
         for sha256, archive in archives.items():
             self._calls.put_code(sha256, archive)
@@ -61,9 +67,18 @@ class OwnQueue:
         values = [[each[name] for name in names] for each in rows]
         return self._calls.ask("add_sweep", Sweep, {"template": plain, "names": names, "rows": values}, ADD_SECONDS)
 
-    def find(self, states: Sequence[JobState] = (), owner: str = "", limit: int = 0) -> Sequence[JobRow]:
-        """The jobs in those states (none given: all) of that owner, in order of arrival."""
-        return self._rows("find", {"states": [each.value for each in states], "owner": owner, "limit": limit})
+    def find(
+        self, states: Sequence[JobState] = (), owner: str = "", limit: int = 0, after: str = ""
+    ) -> Sequence[JobRow]:
+        """The jobs in those states (none given: all) of that owner, in order of arrival; read page by page."""
+        found: list[JobRow] = []
+        asked = {"states": [each.value for each in states], "owner": owner}
+        while True:
+            size = min(PAGE_ROWS, limit - len(found)) if limit else PAGE_ROWS
+            page = self._rows("find", {**asked, "limit": size, "after": found[-1].job_id if found else after})
+            found += page
+            if len(page) < size or len(found) == limit:
+                return found
 
     def show(self, job: str) -> JobView:
         """One job in full."""
@@ -71,7 +86,20 @@ class OwnQueue:
 
     def results(self, job: str) -> Sequence[Report]:
         """The reports of all its attempts, the last one last."""
-        return self._calls.ask("results", tuple[Report, ...], {"job": job})
+        found: list[Report] = []
+        size = PAGE_REPORTS
+        while True:
+            asked = {"job": job, "skip": len(found), "limit": size}
+            try:
+                page = self._calls.ask("results", tuple[Report, ...], asked)
+            except Oversized:
+                if size == 1:
+                    raise
+                size //= 2
+                continue
+            found += page
+            if len(page) < size:
+                return found
 
     def explain(self, job: str) -> Explanation:
         """Why it stands where it stands."""
@@ -79,19 +107,19 @@ class OwnQueue:
 
     def hold(self, jobs: Sequence[str]) -> Sequence[JobRow]:
         """Not to be given out (again) until released; what runs now runs on."""
-        return self._rows("hold", {"jobs": list(jobs)})
+        return self._changed("hold", jobs)
 
     def release(self, jobs: Sequence[str]) -> Sequence[JobRow]:
         """May be given out again."""
-        return self._rows("release", {"jobs": list(jobs)})
+        return self._changed("release", jobs)
 
     def cancel(self, jobs: Sequence[str]) -> Sequence[JobRow]:
         """To be ended: at once where they wait, through the heartbeat where they run."""
-        return self._rows("cancel", {"jobs": list(jobs)})
+        return self._changed("cancel", jobs)
 
     def checkpoint(self, jobs: Sequence[str]) -> Sequence[JobRow]:
         """Running jobs are to write a checkpoint now, through the heartbeat."""
-        return self._rows("checkpoint", {"jobs": list(jobs)})
+        return self._changed("checkpoint", jobs)
 
     def settings(self) -> QueueSettings:
         """The queue's name, owner, state and defaults."""
@@ -112,6 +140,11 @@ class OwnQueue:
     def close(self) -> None:
         """Lets go of connections."""
         self._calls.close()
+
+    def _changed(self, verb: str, jobs: Sequence[str]) -> Sequence[JobRow]:
+        """As many at once as one call takes; done twice it is done once."""
+        parts = [jobs[start : start + BATCH_CAP] for start in range(0, len(jobs), BATCH_CAP)] or [jobs]
+        return [each for part in parts for each in self._rows(verb, {"jobs": list(part)})]
 
     def _rows(self, verb: str, arguments: Mapping[str, object], seconds: float = 0.0) -> Sequence[JobRow]:
         return self._calls.ask(verb, tuple[JobRow, ...], arguments, seconds)

@@ -1,9 +1,9 @@
 """A plain PanDA queue put together: who this pilot is there, by settings, queue data and Harvester's words."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from pilot import __version__
@@ -11,7 +11,8 @@ from pilot.config.settings import Settings
 from pilot.model.capability import Capabilities
 from pilot.model.faults import Code
 from pilot.ports import Final, Server, Storage
-from pilot.wire.envelope import Bounds, WireError, read_json
+from pilot.wire.envelope import WireError, read_json
+from pilot.wire.members import DOCUMENT_BYTES, members
 from pilot.wire.places import Endpoint, plain_endpoints, storages
 from pilot.wire.queuedata import QueueData, label_of, queue_data
 from pilot.wire.site import Site
@@ -19,7 +20,7 @@ from pilot.wire.site import Site
 if TYPE_CHECKING:
     from pilot.adapters.server_http import HttpLine
 
-DOCUMENTS = Bounds(octets=64_000_000, values=5_000_000, depth=32)  # a grid's endpoints are a document of megabytes
+T = TypeVar("T")
 _BATCH_KINDS = {"slurm": "SLURM", "condor": "Condor", "pbs": "PBS"}
 
 
@@ -108,36 +109,51 @@ def _queue_data(settings: Settings, line: "HttpLine") -> QueueData:
     """From the file, else from the server's cache: a queue of which nobody knows anything is most likely misspelt."""
     name = settings.queue_name
     if settings.panda_queue_data:
-        return queue_data(_read(Path(settings.panda_queue_data), "panda_queue_data"), name)
+        file = Path(settings.panda_queue_data)
+        return queue_data(_read(file, "panda_queue_data", lambda found: _one(found, name)), name)
     path = f"/cache/schedconfig/{name}.all.json"
     found = _fetched(line, path)
     if found is None:
         raise WireError(f"the server has no data of it ({path}): correct queue_name, or name panda_queue_data")
-    return queue_data(read_json(found, DOCUMENTS), name)
+    return queue_data(read_json(found), name)
 
 
 def _fetched(line: "HttpLine", path: str) -> bytes | None:
     from pilot.adapters.server_pool import Asked
 
-    answer = line.answer(Asked("GET", path, cap_bytes=DOCUMENTS.octets))
+    answer = line.answer(Asked("GET", path, cap_bytes=DOCUMENT_BYTES))
     return answer.body if answer.status == 200 else None
 
 
 def _endpoints(settings: Settings, line: "HttpLine") -> dict[str, Endpoint]:
     """Those of the document, and above them those that the site writes itself; without either, the server's own."""
     if settings.panda_storages_file:
-        known = storages(_read(Path(settings.panda_storages_file), "panda_storages_file"))
+        known = _read(Path(settings.panda_storages_file), "panda_storages_file", _storages)
     elif settings.panda_storages:
         known = {}
     else:
         found = _fetched(line, "/cache/ddmendpoints.json")
-        known = {} if found is None else storages(read_json(found, DOCUMENTS))
+        known = {} if found is None else _storages(found)
     return known | plain_endpoints(dict(settings.panda_storages))
 
 
-def _read(path: Path, key: str) -> object:
+def _storages(octets: bytes) -> dict[str, Endpoint]:
+    """One after another, since the document of a large grid has thousands, and much about each."""
+    return {name: each for one in members(octets) for name, each in storages(dict([one])).items()}
+
+
+def _one(octets: bytes, name: str) -> dict[str, object]:
+    """The document of one queue; of a document of many, that queue alone."""
+    return {key: each for key, each in members(octets) if key == name or not _is_queue(each)}
+
+
+def _is_queue(value: object) -> bool:
+    return isinstance(value, dict) and ("nickname" in value or "panda_resource" in value)
+
+
+def _read(path: Path, key: str, understood: Callable[[bytes], T]) -> T:
     try:
-        return read_json(path.read_bytes(), DOCUMENTS)
+        return understood(path.read_bytes())
     except OSError as error:
         raise WireError(f"{key}: {path}: cannot be read: {error.strerror}") from None
     except WireError as problem:

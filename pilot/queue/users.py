@@ -72,13 +72,17 @@ class LocalQueue:
             read_settings(db, self._name)
             return add_rows(Desk(db, self._name, self._user, self._wall()), template, parameters)
 
-    def find(self, states: Sequence[JobState] = (), owner: str = "", limit: int = 0) -> Sequence[JobRow]:
-        """The jobs in those states (none given: all) of that owner, in order of arrival."""
+    def find(
+        self, states: Sequence[JobState] = (), owner: str = "", limit: int = 0, after: str = ""
+    ) -> Sequence[JobRow]:
+        """The jobs in those states (none given: all) of that owner, in order of arrival; those after that job's id."""
         wanted, given = json.dumps([each.value for each in states]), (self._name, owner, owner)
         text, more = (IN_STATE[states[0]], ()) if len(states) == 1 else (ALL, (wanted, wanted))
         with self._store.reading() as db:
             read_settings(db, self._name)
-            rows = db.execute(f"{text} ORDER BY job LIMIT ?", (*given, *more, limit or -1)).fetchall()
+            place = (self._row(db, after)["job"],) if after else ()
+            beyond = "AND job > ?" if after else ""
+            rows = db.execute(f"{text} {beyond} ORDER BY job LIMIT ?", (*given, *more, *place, limit or -1)).fetchall()
         return [_job_row(row) for row in rows]
 
     def show(self, job: str) -> JobView:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pilot.model.faults import Code
+from pilot.wire.envelope import Bounds
 
 VERSION: Final = "1.0"
 ALIVE: Final = "/api/v1/system/is_alive"
@@ -35,7 +36,8 @@ PILOT_CALLS: Final = (
 # What a user asks. PUT `code?sha256=` takes a raw archive, then `add {jobs: [{spec, job_id}, ...]}` names it.
 # `add_sweep {template: {spec, job_id}, names, rows}` -> Sweep: a job for each row, `{name}` in the template stands for
 # the row's value of that name.
-# `find {states, owner, limit}`, `show {job}`, `results {job}`, `explain {job}`, `settings {}`, and with `{jobs}`
+# `find {states, owner, limit, after}` gives the rows after that job in order of arrival, `results {job, skip}` the
+# reports after so many: both are read by the page. `show {job}`, `explain {job}`, `settings {}`, and with `{jobs}`
 # `hold`, `release`, `cancel`, `checkpoint`: as the `Queue` port. `ask {job, question}` puts a question to a running job
 # (`tail FILE`, `ls [FOLDER]`, `ps`); `answer {job}` -> {question, answer}, the answer "" until a heartbeat brought it.
 # `log {job, which, offset}` -> {text, offset, live}: what that log holds from there on as far as the service can read
@@ -50,7 +52,11 @@ CALLS: Final = tuple(dict.fromkeys((*PILOT_CALLS, *USER_CALLS, *FACE_CALLS)))
 
 PATIENCE_CAP_SECONDS: Final = 25.0  # the longest look: under the 30 s after which proxies on the way give up
 BATCH_CAP: Final = 1000  # claims, beats or reports in one call
-REPLY_CAP_BYTES: Final = 64_000_000
+# A reply is read as a whole, within the envelope's `MOST`. So one job is never more than half of that (a larger one is
+# refused), a batch whose answer is more is asked for in halves, and listings come by the page.
+JOB_CAP: Final = Bounds(octets=2 << 20, values=75_000)
+PAGE_ROWS: Final = 1000
+ADD_CAP: Final = 5000  # jobs in one `add`; a sweep's are not limited
 
 PASSING, FINAL, UNKNOWN = "passing", "final", "unknown"
 KINDS: Final = frozenset({PASSING, FINAL, UNKNOWN})

@@ -1,7 +1,8 @@
 """The envelope of every reply, `{"success", "message", "data"}`: octets to a value, whatever arrives.
 
 Bounded before anything is parsed: the size, and the number of values that the text can hold, since a few megabytes of
-brackets would cost a hundred in memory. Nothing but WireError is raised.
+brackets would cost a hundred in memory. Nothing but WireError is raised, and nothing within MOST costs more than 100 ms
+and 64 MB.
 """
 
 import json
@@ -10,16 +11,20 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 _LONG_INTEGER = 19  # characters: what a signed 64-bit number may take, and no digits to spend time on
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # possessive: one that never ends is read once
 _SHOWN = 60  # characters of foreign text in an error
 
 
 class WireError(ValueError):
     """What came over the wire is not what the protocol says; tells where and what."""
+
+
+class TooMuch(WireError):
+    """More came over the wire than may be read at once; less may be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,8 @@ class Bounds:
 
 
 USUAL = Bounds()
+MOST = Bounds(values=150_000)  # of what is read at once, whoever sends it
+HALVES_CAP = 40_000  # values where a half character is escaped somewhere: then each text is looked at once more
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +64,10 @@ def read_reply(octets: bytes, bounds: Bounds = USUAL) -> Reply:
 
 def read_json(octets: bytes, bounds: Bounds = USUAL) -> object:
     """The JSON value in those octets, free of what only looks like JSON; raises WireError."""
-    _check_size(octets, bounds)
+    checked_size(octets, bounds)
     try:
         text = octets.decode("utf-8")
-        found = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_int=_integer,
-            parse_float=_number,
-            parse_constant=_constant,
-        )
+        found = _decoder().decode(text)
     except WireError:
         raise
     except RecursionError:
@@ -75,6 +76,42 @@ def read_json(octets: bytes, bounds: Bounds = USUAL) -> object:
         raise WireError(f"the reply is no JSON: {str(error)[:_SHOWN]}") from None
     _check_depth(found, bounds.depth)
     return _whole(found) if _ESCAPED_SURROGATE.search(octets) else found
+
+
+def read_first(text: str, place: int, whole: bool, deepest: int) -> tuple[object, int] | None:
+    """The value that begins there, and where it ends; None where that can be told only with more of the text."""
+    try:
+        found, end = _decoder().raw_decode(text, place)
+    except WireError:
+        raise
+    except RecursionError:
+        raise WireError("the reply is nested too deep") from None
+    except ValueError as error:
+        if not whole:
+            return None
+        raise WireError(f"the reply is no JSON: {str(error)[:_SHOWN]}") from None
+    if end == len(text) and not whole:  # a number may go on
+        return None
+    _check_depth(found, deepest)
+    return _whole(found), end
+
+
+def checked_size(octets: bytes, bounds: Bounds) -> None:
+    """Raises TooMuch for octets beyond these bounds, before they are parsed."""
+    if len(octets) > bounds.octets:
+        raise TooMuch(f"the reply has more than {bounds.octets} bytes")
+    most = min(bounds.values, HALVES_CAP) if _ESCAPED_SURROGATE.search(octets) else bounds.values
+    if _signs(octets) > most and _signs(_outside_texts(octets, most)) > most:
+        raise TooMuch(f"the reply holds more than {most} values")
+
+
+def fits(octets: bytes, bounds: Bounds) -> bool:
+    """Whether whoever reads those octets within these bounds will take them."""
+    try:
+        checked_size(octets, bounds)
+    except TooMuch:
+        return False
+    return True
 
 
 def shown(value: object) -> str:
@@ -90,18 +127,17 @@ def cleaned(text: str) -> str:
     return _SURROGATE.sub("\ufffd", text)
 
 
-def _check_size(octets: bytes, bounds: Bounds) -> None:
-    if len(octets) > bounds.octets:
-        raise WireError(f"the reply has more than {bounds.octets} bytes")
-    most = octets.count(b",") + octets.count(b":") + octets.count(b"[") + octets.count(b"{")
-    if most > bounds.values and _outside_texts(octets) > bounds.values:
-        raise WireError(f"the reply holds more than {bounds.values} values")
+def _signs(octets: bytes) -> int:
+    """Those that separate values."""
+    return sum(octets.count(each) for each in (b",", b":", b"[", b"{"))
 
 
-def _outside_texts(octets: bytes) -> int:
-    """Signs that separate values, without those inside texts: a job's parameters may hold many."""
-    bare = _TEXT.sub(b"", octets)
-    return sum(bare.count(each) for each in (b",", b":", b"[", b"{"))
+def _outside_texts(octets: bytes, most: int) -> bytes:
+    """What stands between texts, which may hold many signs: a job's parameters; raises TooMuch for too many texts."""
+    bare = octets.replace(rb"\\", b"").replace(rb"\"", b"")
+    if bare.count(b'"') > 4 * (most + 1):  # a text is a value or its name, and has two
+        raise TooMuch(f"the reply holds more than {most} values")
+    return b"".join(bare.split(b'"')[::2])
 
 
 def _check_depth(found: object, deepest: int) -> None:
@@ -139,6 +175,13 @@ def _number(text: str) -> float:
     if not math.isfinite(value):
         raise WireError(f"the number {shown(text)} is too large")
     return value
+
+
+@cache
+def _decoder() -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_constant
+    )
 
 
 def _constant(text: str) -> object:

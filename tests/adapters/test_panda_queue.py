@@ -113,7 +113,7 @@ def test_a_worker_id_that_is_none(worker: str) -> None:
         ({}, {}, "the server has no data of it (/cache/schedconfig/Q.all.json): correct queue_name"),
         ({"data": {**DATA, "state": "NOTACTIVE"}}, {}, "the queue Q is 'NOTACTIVE', not ACTIVE"),
         ({"data": []}, {}, "queue data: expected an object"),
-        ({"data": DATA, "disks": []}, {}, "storages: expected an object"),
+        ({"data": DATA, "disks": []}, {}, "the reply is no JSON: expected {"),
         (
             {"data": DATA},
             {"panda_storages_file": "/no/such"},

@@ -18,8 +18,9 @@ from pilot.adapters.server_own import OwnServer
 from pilot.model.faults import Code
 from pilot.model.files import CodePack
 from pilot.model.job import Grant, Verdict
+from pilot.model.queue import JobState
 from pilot.model.report import Report
-from pilot.ports import Beat, Passing, PortError, Unclaim
+from pilot.ports import Beat, Final, Passing, PortError, Unclaim
 from tests.contracts.server_beds import LEASE, ask, job, offer
 from tests.fakes.queue_calls import envelope_of
 from tests.fakes.reached import QUICK, Reached
@@ -283,6 +284,41 @@ def test_many_claims_go_in_few_calls_and_each_offer_once(reached: Reached) -> No
     assert [each is not None for each in answers].count(True) == 1
     claims = [asked for verb, asked in reached.server.queue.done if verb == "claim"]
     assert [(len(each["offers"]), len(each["claims"])) for each in claims] == [(1, 1000), (1, 1000), (1, 500)]
+
+
+def test_an_answer_that_is_too_much_is_asked_for_in_halves(reached: Reached) -> None:
+    owner, pilot = reached.owner(), reached.server_port()
+    packed = tuple((f"V{n}", "x" * 1000) for n in range(400))
+    owner.add([job(f"j{each}", environment=packed) for each in range(14)])  # more than 4 MiB together
+    answers = pilot.claim(ask(*(f"c{each}" for each in range(14))))
+    assert [each.spec.name for each in answers if each] == [f"j{each}" for each in range(14)]
+    assert [len(asked["claims"]) for verb, asked in reached.server.queue.done if verb == "claim"] == [14, 7, 7]
+
+
+def test_a_server_whose_every_answer_is_too_much_is_not_asked_on(reached: Reached) -> None:
+    pilot = reached.server_port()
+    reached.server.plan.add(odd(b" " * (5 << 20)), "claim", times=100)
+    with pytest.raises(Passing, match="more than 4194304 bytes"):
+        pilot.claim(ask(*(f"c{each}" for each in range(1000))))
+    assert len(reached.server.seen) == 10
+
+
+def test_lists_are_read_by_the_page(reached: Reached) -> None:
+    owner = reached.owner()
+    for part in range(3):
+        owner.add([job(f"{part}-{each}") for each in range(700)])
+    found = owner.find()
+    assert [each.name for each in found] == [f"{part}-{each}" for part in range(3) for each in range(700)]
+    assert reached.server.verbs().count("find") == 3
+    assert owner.find(limit=1500) == found[:1500]
+    assert owner.find([JobState.WAITING], after=found[1000].job_id) == found[1001:]
+    assert len(owner.hold([each.job_id for each in found])) == 2100
+
+
+def test_more_jobs_at_once_than_can_be_answered_are_not_sent(reached: Reached) -> None:
+    with pytest.raises(Final, match="5001 jobs at once: add 5000 at most, or a sweep"):
+        reached.owner().add([job("a")] * 5001)
+    assert reached.server.seen == []
 
 
 def test_a_look_waits_no_longer_than_it_may(reached: Reached) -> None:

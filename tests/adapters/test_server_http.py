@@ -492,7 +492,7 @@ def test_a_bomb_is_cut_off_early(reached: Reached) -> None:
 
 def test_the_usual_cap_holds_for_every_call(reached: Reached) -> None:
     reached.server.plan.add(Fault(huge=2 * GIB))
-    assert "more than 64000000 bytes: cut off" in failure(reached.line())
+    assert "more than 4194304 bytes: cut off" in failure(reached.line())
 
 
 # --- no answers ---

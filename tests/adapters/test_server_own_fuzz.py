@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pilot.adapters.server_answer import Answer, reply_in
-from pilot.adapters.server_calls import BOUNDS, Calls
+from pilot.adapters.server_calls import Calls
 from pilot.adapters.server_own import ATTEMPT_CAP, LEASE_SECONDS, OwnServer
 from pilot.adapters.server_pool import Asked
 from pilot.adapters.server_queue import OwnQueue
@@ -18,7 +18,7 @@ from pilot.model.plain import to_plain
 from pilot.model.queue import Explanation, JobRow, JobState, JobView, QueueSettings
 from pilot.model.report import Report
 from pilot.ports import Beat, BeatReply, PortError, Registration, Unclaim
-from pilot.wire.envelope import Reply
+from pilot.wire.envelope import MOST, Reply
 from tests.contracts.server_beds import ask, offer
 
 SPEC = JobSpec("x", ("true",))
@@ -52,7 +52,7 @@ class OneAnswer:
         self._octets = octets
 
     def reply(self, _: Asked) -> Reply:
-        return reply_in(Answer(200, {}, self._octets), "https://h", lambda text: text, BOUNDS)
+        return reply_in(Answer(200, {}, self._octets), "https://h", lambda text: text, MOST)
 
 
 def act(verb: str, octets: bytes) -> object:

@@ -139,13 +139,13 @@ class QueueCalls:
         return self._codes[spec.code.sha256] if spec.code else b""
 
     def _find(self, asked: Json, queue: LocalQueue) -> object:
-        return queue.find([JobState(each) for each in asked["states"]], asked["owner"], asked["limit"])
+        return queue.find([JobState(each) for each in asked["states"]], asked["owner"], asked["limit"], asked["after"])
 
     def _show(self, asked: Json, queue: LocalQueue) -> object:
         return queue.show(asked["job"])
 
     def _results(self, asked: Json, queue: LocalQueue) -> object:
-        return queue.results(asked["job"])
+        return queue.results(asked["job"])[asked["skip"] :][: asked["limit"]]
 
     def _explain(self, asked: Json, queue: LocalQueue) -> object:
         return queue.explain(asked["job"])

@@ -8,4 +8,4 @@ from pilot.model.plain import to_plain
 def enveloped(data: object, message: str = "", success: bool = True) -> bytes:
     """The envelope around an answer."""
     whole = {"success": success, "message": message, "data": to_plain(data)}
-    return json.dumps(whole, separators=(",", ":")).encode()
+    return json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")

@@ -15,7 +15,7 @@ from pilot.model.faults import Code
 from pilot.model.queue import JobState
 from pilot.ports import Final, Queue
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 512 << 10  # of control characters each is six in JSON, and a reply is 4 MiB at most
 SHARE = "the pilot stored it on its own node's: the queue's --output has to be a folder that both of them share"
 WHICH = ("stdout", "stderr", "pilot")
 

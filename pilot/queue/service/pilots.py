@@ -15,6 +15,7 @@ from pilot.model.report import Report
 from pilot.ports import Beat, BeatReply, ClaimRequest, Registration, Unclaim
 from pilot.queue.service.body import BadBody
 from pilot.queue.service.call import PILOTS, SMALL_BODY, USUAL_BODY, Call, Caller, Spoken
+from pilot.queue.service.sound import carried
 from pilot.queue.service.state import Service
 from pilot.queue.service.uploads import check_digest
 from pilot.wire.calls import BATCH_CAP, GIVEN_QUEUE, PATIENCE_CAP_SECONDS, path
@@ -121,7 +122,7 @@ async def claim(service: Service, _caller: Caller, asked: object) -> dict[str, o
     answers = await service.desk.join("claim", asked.queue, requests, work)
     if not answers:
         return {"grants": [], "version": await service.desk.do("look", service.lookout.look)}
-    grants = [grant for grant, _ in answers]
+    grants = [carried(grant) for grant, _ in answers]
     return {"grants": grants, "version": "" if any(grants) else answers[0][1]}
 
 

@@ -7,8 +7,9 @@ from pilot.model.queue import Submission, Sweep
 from pilot.ports import Final
 from pilot.queue.service.call import LARGE_BODY, Caller
 from pilot.queue.service.limits import check_room
+from pilot.queue.service.sound import check, check_after
 from pilot.queue.service.state import Service
-from pilot.queue.service.users import Submitted, check, check_after, code_of, post
+from pilot.queue.service.users import Submitted, code_of, post
 from pilot.wire.calls import GIVEN_QUEUE
 
 

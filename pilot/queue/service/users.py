@@ -18,6 +18,7 @@ from pilot.queue.service.body import BadBody, arrived
 from pilot.queue.service.call import EVERYONE, LARGE_BODY, USERS, Call, Caller, Spoken
 from pilot.queue.service.envelope import enveloped
 from pilot.queue.service.limits import check_room
+from pilot.queue.service.sound import check, check_after, newest
 from pilot.queue.service.state import Service
 from pilot.queue.service.uploads import check_digest
 from pilot.wire.calls import GIVEN_QUEUE, path
@@ -25,8 +26,6 @@ from pilot.wire.calls import GIVEN_QUEUE, path
 T = TypeVar("T")
 
 LISTED_CAP = 100_000  # rows in one answer: some twenty megabytes
-NAME_LETTERS = 200
-ATTEMPTS_CAP = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +46,12 @@ class Adding:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What `find` takes; limit 0 = all."""
+    """What `find` takes; limit 0 = all; after a job's id = those that came later."""
 
     states: tuple[JobState, ...] = ()
     owner: str = ""
     limit: int = 0
+    after: str = ""
     queue: str = GIVEN_QUEUE
 
 
@@ -60,6 +60,16 @@ class OneJob:
     """What a look at one job takes: its id, or a name that one job alone has."""
 
     job: str
+    queue: str = GIVEN_QUEUE
+
+
+@dataclass(frozen=True, slots=True)
+class Resulting:
+    """What `results` takes: the reports after so many, so many at most; 0 = all."""
+
+    job: str
+    skip: int = 0
+    limit: int = 0
     queue: str = GIVEN_QUEUE
 
 
@@ -133,27 +143,6 @@ async def add(service: Service, caller: Caller, asked: object) -> Sequence[JobRo
     return rows
 
 
-def check(spec: JobSpec) -> None:
-    """What the job file's own check lets nobody write, whoever speaks to us."""
-    problem = (
-        "it has no name" if not spec.name
-        else "its name is too long, or not printable" if len(spec.name) > NAME_LETTERS or not spec.name.isprintable()
-        else "it has no command" if not spec.command
-        else "it asks for nothing; one block of needs at least" if not spec.needs
-        else "attempts: between 1 and 10000" if not 1 <= spec.attempts <= ATTEMPTS_CAP
-        else ""
-    )  # fmt: skip
-    if problem:
-        raise Final(Code.JOB_INVALID, f"job {spec.name[:40]!r}: {problem}")
-
-
-def check_after(queue: Queue, jobs: Sequence[Submission]) -> None:
-    """A job waits for jobs that its owner can see: of others it would learn how they ended."""
-    own = {name for each in jobs for name in (each.job_id, each.spec.name)}
-    for wanted in {name for each in jobs for name in each.spec.after} - own:
-        queue.show(wanted)
-
-
 def code_of(service: Service, caller: Caller, name: str, spec: JobSpec) -> bytes:
     """The archive that the job names; it was PUT before."""
     if spec.code is None:
@@ -177,9 +166,12 @@ async def find(service: Service, caller: Caller, asked: object) -> Sequence[JobR
     if caller.sees and asked.owner not in ("", caller.sees):
         raise Final(Code.STORAGE_DENIED, f"{caller.user} may list the own jobs only, not those of {asked.owner[:80]!r}")
     limit = min(asked.limit or LISTED_CAP + 1, LISTED_CAP + 1)
-    rows = await _read(
-        service, caller, asked.queue, lambda queue: queue.find(asked.states, caller.sees or asked.owner, max(limit, 1))
-    )
+    owner = caller.sees or asked.owner
+
+    def look(queue: Queue) -> Sequence[JobRow]:
+        return queue.find(asked.states, owner, max(limit, 1), asked.after)
+
+    rows = await _read(service, caller, asked.queue, look)
     if len(rows) > LISTED_CAP:
         raise BadBody(f"more than {LISTED_CAP} jobs: give states, an owner or a limit", 413)
     return rows
@@ -188,13 +180,14 @@ async def find(service: Service, caller: Caller, asked: object) -> Sequence[JobR
 async def show(service: Service, caller: Caller, asked: object) -> JobView:
     """One job in full."""
     assert isinstance(asked, OneJob)
-    return await _read(service, caller, asked.queue, lambda queue: queue.show(asked.job))
+    return newest(await _read(service, caller, asked.queue, lambda queue: queue.show(asked.job)))
 
 
 async def results(service: Service, caller: Caller, asked: object) -> Sequence[Report]:
     """The reports of all its attempts."""
-    assert isinstance(asked, OneJob)
-    return await _read(service, caller, asked.queue, lambda queue: queue.results(asked.job))
+    assert isinstance(asked, Resulting)
+    found = await _read(service, caller, asked.queue, lambda queue: queue.results(asked.job))
+    return found[max(asked.skip, 0) :][: asked.limit if asked.limit > 0 else None]
 
 
 async def explain(service: Service, caller: Caller, asked: object) -> Explanation:
@@ -282,7 +275,7 @@ CALLS = (
     replace(post("add", "Takes jobs: all of them or none.", add, Adding, tuple[JobRow, ...]), body=LARGE_BODY),
     post("find", "Lists jobs in order of arrival.", find, Finding, tuple[JobRow, ...]),
     post("show", "Shows one job in full.", show, OneJob, JobView),
-    post("results", "Gives the reports of all attempts of a job.", results, OneJob, tuple[Report, ...]),
+    post("results", "Gives the reports of all attempts of a job.", results, Resulting, tuple[Report, ...]),
     post("explain", "Says why a job stands where it stands.", explain, OneJob, Explanation),
     post("hold", "Keeps jobs from being given out.", hold, SomeJobs, tuple[JobRow, ...]),
     post("release", "Lets held jobs be given out again.", release, SomeJobs, tuple[JobRow, ...]),

@@ -2,14 +2,21 @@
 
 import contextlib
 import json
+import re
 import time
 import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pilot.wire.envelope import Bounds, Reply, WireError, cleaned, read_json, read_reply, shown
+from pilot.wire.calls import JOB_CAP
+from pilot.wire.envelope import HALVES_CAP, MOST, USUAL, Bounds, Reply, WireError, cleaned, read_json, read_reply, shown
+from pilot.wire.members import MEMBER
+
+TREE = Path(__file__).resolve().parents[3]
 
 CAPTURED = [
     (b'{"success": true, "message": "", "data": null}', Reply(True)),
@@ -81,43 +88,104 @@ def test_what_is_shown_is_one_short_line() -> None:
     assert shown({"a": 1}) == "dict"
 
 
-HOSTILE = {
-    "objects": b"[" + b"{}," * 19_000 + b"{}]",
-    "escapes": b'"' + b"\\u0041" * 690_000 + b'"',
-    "wide": b'"' + "\U0001f600".encode() * 1_000_000 + b'"',
-    "unclosed": b'"' + b'\\"' * 2_000_000,
-    "many-unclosed": b'"\\"' * 1_300_000,
-    "doubled": b"{" + b",".join(b'"%d":1' % each for each in range(19_000)) + b',"5":1}',
-    "long-number": b"[" + b"1" * 4_000_000 + b"]",
-    "long-fraction": b"[" + b"1" * 4_000_000 + b".5]",
-    "halves": b"[" + b'"\\ud800",' * 39_000 + b"1]",
-    "signs": b'{"success":true,"data":"' + b",:[{" * 1_000_000 + b'"}',
+# --- what it may cost: for all bounds that are in use ---
+
+TESTED = {"usual": USUAL, "most": MOST}
+SMALLER = (MEMBER, JOB_CAP)  # what stays within others costs no more
+
+
+def filled(unit: bytes, signs: int, bounds: Bounds) -> bytes:
+    """As many of those as the bounds let through."""
+    count = min((bounds.values - 2) // signs, (bounds.octets - 10) // (len(unit) + 1))
+    return b"[" + b",".join([unit] * count) + b"]"
+
+
+def long_text(unit: bytes, bounds: Bounds, end: bytes = b"") -> bytes:
+    return b'"' + unit * ((bounds.octets - 20) // len(unit)) + end + b'"'
+
+
+HOSTILE: dict[str, Callable[[Bounds], bytes]] = {
+    "objects": lambda bounds: filled(b"{}", 2, bounds),
+    "many-objects": lambda bounds: b"[" + b"{}," * (bounds.octets // 3 - 2) + b"1]",
+    "nested-objects": lambda bounds: filled(b'{"a":[]}', 4, bounds),
+    "many-nested-objects": lambda bounds: b"[" + b'{"a":[]},' * (bounds.octets // 9 - 2) + b"1]",
+    "lists": lambda bounds: filled(b"[]", 2, bounds),
+    "numbers": lambda bounds: filled(b"123456789.5", 1, bounds),
+    "integers": lambda bounds: filled(b"1234567890123", 1, bounds),
+    "names": lambda bounds: b"{" + b",".join(b'"%d":1' % each for each in range(bounds.values // 2 - 2)) + b"}",
+    "doubled": lambda bounds: b"{" + b",".join(b'"%d":1' % each for each in range(19_000)) + b',"5":1}',
+    "wide-texts": lambda bounds: filled('"\U0001f600"'.encode(), 1, bounds),
+    "halves": lambda bounds: filled(b'"\\ud800"', 1, Bounds(bounds.octets, min(bounds.values, HALVES_CAP))),
+    "more-halves": lambda bounds: filled(b'"\\ud800"', 1, bounds),
+    "half-named": lambda bounds: filled(b'{"\\ud800":[]}', 4, Bounds(bounds.octets, min(bounds.values, HALVES_CAP))),
+    "escapes": lambda bounds: long_text(b"\\u0041", bounds),
+    "half-escapes": lambda bounds: long_text(b"\\ud800", bounds),
+    "wide": lambda bounds: long_text("\U0001f600".encode(), bounds),
+    "one-wide": lambda bounds: long_text(b"a", bounds, "\U0001f600".encode()),
+    "one-wide-one-half": lambda bounds: long_text(b"a", bounds, b"\\ud800" + "\U0001f600".encode()),
+    "unclosed": lambda bounds: b'"' + b'\\"' * (bounds.octets // 2 - 1),
+    "many-unclosed": lambda bounds: b'"\\"' * (bounds.octets // 3),
+    "texts": lambda bounds: b"[" + b'"",' * (bounds.octets // 3 - 2) + b"1]",
+    "quotes": lambda bounds: b"[" + b'"",' * (2 * bounds.values) + b"1]",
+    "long-number": lambda bounds: b"[" + b"1" * (bounds.octets - 2) + b"]",
+    "long-fraction": lambda bounds: b"[" + b"1" * (bounds.octets - 10) + b".5]",
+    "signs": lambda bounds: b'{"success":true,"data":' + long_text(b",:[{", Bounds(bounds.octets - 40)) + b"}",
+    "brackets": lambda bounds: b"[" * bounds.octets,
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_the_worst_costs_little_time(name: str) -> None:
+def within_limits(act: Callable[[], object]) -> None:
+    """At most 100 ms of this thread's own time, and 64 MB; nothing but WireError."""
     cheapest = 1.0
-    for _ in range(5):  # of several, for the machine is shared
+    for _ in range(6):  # of several, for the machine is shared
         before = time.thread_time()
         with contextlib.suppress(WireError):
-            read_reply(HOSTILE[name])
+            act()
         cheapest = min(cheapest, time.thread_time() - before)
         if cheapest < 0.1:
             break
     assert cheapest < 0.1
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_the_worst_costs_little_memory(name: str) -> None:
     tracemalloc.start()
     try:
         with contextlib.suppress(WireError):
-            read_reply(HOSTILE[name])
+            act()
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert peak < 64 << 20
+    assert peak < 64_000_000
+
+
+@pytest.mark.parametrize("bounds", TESTED)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_the_worst_costs_little(name: str, bounds: str) -> None:
+    octets = HOSTILE[name](TESTED[bounds])
+    within_limits(lambda: read_json(octets, TESTED[bounds]))
+
+
+PIECES = st.sampled_from(
+    [b"{}", b"[]", b'{"a":[]}', b'"\\ud800"', '"\U0001f600"'.encode(), b'"\\n"', b"1.5", b'"",""', b'{"\\ud800":1}']
+)
+
+
+@given(st.lists(st.tuples(PIECES, st.integers(1, 400_000)), min_size=1, max_size=3), st.sampled_from(sorted(TESTED)))
+@settings(deadline=None, max_examples=6)
+def test_no_mixture_costs_much(parts: list[tuple[bytes, int]], bounds: str) -> None:
+    octets = b"[" + b",".join(each for unit, count in parts for each in [unit] * count) + b"]"
+    within_limits(lambda: read_json(octets, TESTED[bounds]))
+
+
+def test_every_bound_in_use_is_among_the_tested() -> None:
+    """Whoever makes another one is to test what it may cost."""
+    made = {
+        f"{path.relative_to(TREE)}:{line.strip()}"
+        for path in (TREE / "pilot").rglob("*.py")
+        for line in path.read_text().splitlines()
+        if re.search(r"\bBounds\(", line)
+    }
+    assert all(each.octets <= MOST.octets and each.values <= MOST.values for each in SMALLER)
+    assert len(made) == len(TESTED) + len(SMALLER) + 1, (
+        made
+    )  # and what the service reads, by the size of its calls' bodies
 
 
 ANY_JSON = st.recursive(
