@@ -8,12 +8,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 from pilot.adapters.server_line import Line
+from pilot.adapters.server_panda_order import WordOrder
 from pilot.adapters.server_panda_points import Points
 from pilot.adapters.server_panda_told import Told, moment, said_no
 from pilot.model.capability import Capabilities, Offer
 from pilot.model.faults import Code
 from pilot.model.files import CodePack
-from pilot.model.job import Grant
+from pilot.model.job import Grant, Phase
 from pilot.model.report import Report
 from pilot.ports import Beat, BeatReply, ClaimRequest, Final, PortError, Registration, Unclaim
 from pilot.wire import asking, telling
@@ -44,13 +45,19 @@ class PandaServer:
     """One pilot's view of one PanDA queue; holds no job state, only what the server was found to be."""
 
     def __init__(
-        self, line: Line, site: Site, queue: QueueData | None = None, node: Capabilities | None = None
+        self,
+        line: Line,
+        site: Site,
+        queue: QueueData | None = None,
+        node: Capabilities | None = None,
+        order: WordOrder | None = None,
     ) -> None:
         self._line = line
         self._site = site
         self._queue = queue
         self._node = node
         self._told = Told(line)
+        self._order = order or WordOrder()  # one for all lines of a pilot
         self._points = Points(line)
         self._hardware = queue is None or queue.hardware  # whether the server takes the node's hardware, as far as seen
         self._registered = False
@@ -103,6 +110,7 @@ class PandaServer:
                 wanted = [each for each in ids if each not in found]
                 found |= dict(zip(wanted, self._acquired(offer, len(wanted), kind), strict=False)) if wanted else {}
         self._say_starting(list(found.values()))
+        self._order.begin([(each.job_id, each.attempt) for each in found.values()])
         return [found.get(each.claim_id) for each in requests]
 
     def _acquired(self, offer: Offer, count: int, kind: str) -> list[Grant]:
@@ -164,12 +172,14 @@ class PandaServer:
     # --- attempts in hand ---
 
     def renew(self, beats: Sequence[Beat]) -> Sequence[BeatReply]:
-        """Heartbeats; the server's silence limit is the lease."""
-        known = [each for each in beats if is_id(each.job_id)]
-        said = self._told.update([telling.alive(self._site, _life(each)) for each in known])
+        """Heartbeats; the server's silence limit is the lease. Of what is over nothing but the last word is said."""
+        alive = [each for each in beats if is_id(each.job_id) and each.phase != Phase.CLOSED]
+        with self._order.alive([(each.job_id, each.attempt) for each in alive]) as told:
+            known = [each for each in alive if (each.job_id, each.attempt) in told]
+            said = self._told.update([telling.alive(self._site, _life(each)) for each in known])
         heard = {(each.job_id, each.attempt): one for each, one in zip(known, said, strict=True)}
         there = self._standing(heard)
-        return [self._reply(each, heard.get((each.job_id, each.attempt), FOREIGN), there) for each in beats]
+        return [self._reply(each, heard.get((each.job_id, each.attempt), _unsaid(each)), there) for each in beats]
 
     def _reply(self, beat: Beat, said: Heard, there: Standing) -> BeatReply:
         """`tobekilled` means a kill, or that there is no such attempt: the job's status tells which."""
@@ -182,6 +192,7 @@ class PandaServer:
     def report(self, reports: Sequence[Report]) -> Sequence[bool]:
         """True = recorded, now or before; False = the server knows no such attempt any more."""
         known = [each for each in reports if is_id(each.job_id)]
+        self._order.end([(each.job_id, each.attempt) for each in known])
         settled = [self._points.settled(each) for each in known]  # first: a loss is lost once the job is over
         said = self._told.update([telling.ended(self._site, each) for each in settled])
         heard = {(each.job_id, each.attempt): one for each, one in zip(known, said, strict=True)}
@@ -192,6 +203,7 @@ class PandaServer:
         """Fails what was granted, with the number after which PanDA tries again; the rest was never ours to return."""
         lives = [telling.Life(each.job_id, each.attempt, "returned", receipt=each.receipt) for each in claims]
         known = [each for each in lives if is_id(each.job_id)]
+        self._order.end([(each.job_id, each.attempt) for each in known])
         self._told.update([telling.unwanted(self._site, each, UNWANTED, moment()) for each in known])
 
     def _standing(self, heard: Mapping[tuple[str, int], Heard]) -> Standing:
@@ -218,6 +230,11 @@ class PandaServer:
 
 def _life(beat: Beat) -> telling.Life:
     return telling.Life(beat.job_id, beat.attempt, beat.phase, beat.progress, beat.receipt, beat.usage, beat.answer)
+
+
+def _unsaid(beat: Beat) -> Heard:
+    """What an attempt hears of which nothing was said: its last word, on another line, brings the answer."""
+    return Heard() if is_id(beat.job_id) else FOREIGN
 
 
 def _is_ours(beat: Beat, there: Standing) -> bool:

@@ -1,7 +1,7 @@
 """A plain PanDA queue put together: who this pilot is there, by settings, queue data and Harvester's words."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from pilot.wire.site import Site
 
 if TYPE_CHECKING:
     from pilot.adapters.server_http import HttpLine
+    from pilot.adapters.server_panda_order import WordOrder
 
 T = TypeVar("T")
 _BATCH_KINDS = {"slurm": "SLURM", "condor": "Condor", "pbs": "PBS"}
@@ -31,12 +32,20 @@ class PandaQueue:
     site: Site
     data: QueueData
     node: Capabilities | None = None
+    order: "WordOrder" = field(default_factory=lambda: _order())
 
     def server(self, line: "HttpLine") -> Server:
         """The queue over one line."""
         from pilot.adapters.server_panda import PandaServer
 
-        return PandaServer(line, self.site, self.data, self.node)
+        return PandaServer(line, self.site, self.data, self.node, self.order)
+
+
+def _order() -> "WordOrder":
+    """One for all lines of this pilot."""
+    from pilot.adapters.server_panda_order import WordOrder
+
+    return WordOrder()
 
 
 def panda_queue(
