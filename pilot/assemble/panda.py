@@ -25,6 +25,13 @@ T = TypeVar("T")
 _BATCH_KINDS = {"slurm": "SLURM", "condor": "Condor", "pbs": "PBS"}
 
 
+def _order() -> "WordOrder":
+    """One for all lines of this pilot."""
+    from pilot.adapters.server_panda_order import WordOrder
+
+    return WordOrder()
+
+
 @dataclass(frozen=True, slots=True)
 class PandaQueue:
     """One PanDA queue as this pilot uses it; `node` is what monitors are told of this node."""
@@ -32,20 +39,13 @@ class PandaQueue:
     site: Site
     data: QueueData
     node: Capabilities | None = None
-    order: "WordOrder" = field(default_factory=lambda: _order())
+    order: "WordOrder" = field(default_factory=_order)
 
     def server(self, line: "HttpLine") -> Server:
         """The queue over one line."""
         from pilot.adapters.server_panda import PandaServer
 
         return PandaServer(line, self.site, self.data, self.node, self.order)
-
-
-def _order() -> "WordOrder":
-    """One for all lines of this pilot."""
-    from pilot.adapters.server_panda_order import WordOrder
-
-    return WordOrder()
 
 
 def panda_queue(
