@@ -32,13 +32,12 @@ from pilot.model.capability import Capabilities, Offer, View
 from pilot.model.facts import Fact, Go
 from pilot.model.job import Job, Phase
 from pilot.model.orders import Kind
-from pilot.model.report import Report
 from pilot.model.visit import Notice, Summary
 from pilot.ports import PortError, Runtime, Server
 from pilot.queue.local import LocalServer
 from pilot.queue.store import open_store
 from pilot.shell.crew import Crew, Hand
-from pilot.shell.desk import Desk, Ears
+from pilot.shell.desk import Desk, Ears, OnReport
 from pilot.shell.doors import Doors, House, sandbox_of
 from pilot.shell.errands import LOOK_EVERY, Errands
 from pilot.shell.eyes import Eyes
@@ -159,7 +158,7 @@ def probe_node(settings: Settings, scratch: Path, cache: Path) -> Capabilities:
     return capabilities(found, runtime, images, settings.labels, time.time())
 
 
-def build_pilot(settings: Settings, places: Places, flat: bool, on_report: Callable[[Report], None]) -> Pilot:
+def build_pilot(settings: Settings, places: Places, flat: bool, on_report: OnReport) -> Pilot:
     """The pilot of one state directory; `flat` puts outputs right under their destination."""
     places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     journal = FileJournal(places.state)
@@ -236,7 +235,7 @@ def _house(settings: Settings, places: Places, flat: bool) -> House:
     return house
 
 
-def _ears(log: Telemetry, payloads: Payloads, watch: Watch, house: House, on_report: Callable[[Report], None]) -> Ears:
+def _ears(log: Telemetry, payloads: Payloads, watch: Watch, house: House, on_report: OnReport) -> Ears:
     """Who is told what the loop does: the log, the scratch watch, whoever prints."""
 
     def on_go(job: Job, go: Go) -> None:

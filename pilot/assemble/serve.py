@@ -116,6 +116,7 @@ def serve(serving: Serving, level: str, say: Callable[[str], None]) -> int:
     service, face = _service(serving, door, meter)
     _say_where_outputs_go(service)
     make_room()
+    service.begin()
     where = _where(serving, sockets)
     wiring = Wiring(service.drain, lambda: _reload(serving, door, tls, meter), lambda: say(where))
     running = Running(build_app(service, face=face), tls, wiring)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 from pilot.assemble.pilot import Pilot, build_pilot, places_of
 from pilot.assemble.stay import least_lifetime
@@ -163,12 +164,12 @@ class _Printer:
         self.output_existed = False
         self._reports = 0
 
-    def report(self, report: Report) -> None:
-        """One job is over."""
+    def report(self, report: Report, accepted: bool = True) -> None:
+        """One job is over; `accepted` = the queue has taken the report, or a result of this attempt at all."""
         self._reports += 1
-        self.all_succeeded &= report.verdict is Verdict.SUCCEEDED
+        self.all_succeeded &= accepted and report.verdict is Verdict.SUCCEEDED
         self.output_existed |= bool(report.fault and report.fault.code == "storage.exists")
-        say(json.dumps(full_plain(report)) if self._json else _line(report))
+        say(json.dumps(_object(report, accepted)) if self._json else _line(report, accepted))
 
     def catch_up(self, queue: str) -> None:
         """A pilot that took over a job whose report had been accepted already says what was said of it."""
@@ -204,13 +205,18 @@ class _Printer:
         say(f"pilot: {counts}{parked}{unsent} in {show_duration(summary.seconds)}; left: {summary.why}")
 
 
-def _line(report: Report) -> str:
+def _object(report: Report, accepted: bool) -> dict[str, object]:
+    return {**cast(dict[str, object], full_plain(report)), "accepted": accepted}
+
+
+def _line(report: Report, accepted: bool) -> str:
+    verdict = report.verdict.value if accepted else f"{report.verdict.value}, not accepted"
     where = f"{one_line(report.name)} ({report.job_id}, attempt {report.attempt})"
     if report.fault is None or report.verdict is Verdict.SUCCEEDED:
-        return f"{report.verdict}: {where}: {len(report.outputs)} outputs, {report.seconds.running:.2f}s running"
+        return f"{verdict}: {where}: {len(report.outputs)} outputs, {report.seconds.running:.2f}s running"
     said = (report.fault.detail or report.fault.message).strip().splitlines()[-1]  # of a traceback, the end
     whose = f"whose: {report.fault.party}; {report.fault.remedy}"
-    return f"{report.verdict}: {where}: {report.fault.code}: {said}; {whose}{_logs(report)}"
+    return f"{verdict}: {where}: {report.fault.code}: {said}; {whose}{_logs(report)}"
 
 
 def _logs(report: Report) -> str:

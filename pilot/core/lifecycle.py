@@ -24,9 +24,10 @@ started the process is awaited. Only then, when the process tree is proven gone,
 If it cannot be proven gone, the job is *tainted*: its share is retired and not offered again. A share that was
 given to a job which had meanwhile ended goes back at once.
 
-Fenced. A job whose lease is lost belongs to somebody else. It orders no external write any more: no store, no
-report, no return; it is swept and closed. A job that has closed before is not touched: its report is a question to
-the queue, which knows the newest attempt and refuses an older one.
+Fenced. A job that the queue says is not ours belongs to somebody else; one whose lease was not renewed for very
+long is given up as if it did. It orders no external write any more: no store, no report, no return; it is swept
+and closed. A job that has closed before is not touched: its report is a question to the queue, which knows the
+newest attempt and refuses an older one.
 
 Time. *preempted* stops what runs and leaves what is being stored alone. *time-up* also ends the storing: good
 outputs are parked beside their manifest for the next pilot, anything else is reported without its files.

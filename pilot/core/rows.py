@@ -122,7 +122,7 @@ def _may_validate(job: Job) -> bool:
 def _by_outcome(job: Job, judgement: Judgement) -> Step:
     """Success is told only of what has been validated, where the job has a validate step."""
     if job.cause is Cause.FENCED:
-        return vanish(job)
+        return vanish(job, job.fault)
     if judgement.outcome is Outcome.RESUMABLE:
         return store(job, What.CHECKPOINT, Verdict.INTERRUPTED, judgement.fault)
     if judgement.outcome is Outcome.FAILED:
@@ -235,7 +235,7 @@ def park_or_lose(job: Job, fact: Broke) -> Step:
 def end_storing(job: Job, fact: facts.End) -> Step:
     """Only the end of all time ends the storing; a store that is answered after all still counts."""
     if fact.cause is Cause.FENCED:
-        return vanish(job)
+        return vanish(job, fact.fault)
     if fact.cause is not Cause.TIME_UP:
         return job, ()
     return (replace(job, phase=Phase.PARKED), ()) if job.keeps is What.ALL else report(job)
@@ -243,7 +243,7 @@ def end_storing(job: Job, fact: facts.End) -> Step:
 
 def end_parked(job: Job, fact: facts.End) -> Step:
     """Parked outputs are given up only to the attempt's new owner."""
-    return vanish(job) if fact.cause is Cause.FENCED else (job, ())
+    return vanish(job, fact.fault) if fact.cause is Cause.FENCED else (job, ())
 
 
 def store_again(job: Job, fact: facts.Recovered) -> Step:

@@ -71,7 +71,7 @@ def store(job: Job, what: What, verdict: Verdict, why: Fault | None = None) -> S
 def end_unsuccessful(job: Job, worth: What, why: Fault | None) -> Step:
     """No success: the cause, if there is one, gives the verdict; `worth` is stored where time or site ended the job."""
     if job.cause is Cause.FENCED:
-        return vanish(job)
+        return vanish(job, why)
     if job.cause in EARLY:
         return store(job, worth, Verdict.INTERRUPTED, why)
     return store(job, What.LOGS, without_success(job), why)
@@ -92,6 +92,6 @@ def give_up(job: Job) -> Step:
     return then(order(replace(job, phase=Phase.CLOSED), Kind.RETURN), Kind.SWEEP)
 
 
-def vanish(job: Job) -> Step:
+def vanish(job: Job, why: Fault | None) -> Step:
     """Closed because fenced: nothing is said or written outside any more; what is here is swept."""
-    return order(replace(job, phase=Phase.CLOSED, cause=Cause.FENCED), Kind.SWEEP)
+    return order(replace(job, phase=Phase.CLOSED, cause=Cause.FENCED, fault=why), Kind.SWEEP)

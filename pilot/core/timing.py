@@ -7,12 +7,18 @@ from dataclasses import dataclass
 
 RENEWALS_PER_LEASE = 3.0  # two beats may be lost before the lease is in danger
 LONGEST_SILENCE = 600.0  # however long the lease: commands travel with the answers to heartbeats
-LAST_TRY = 1.0  # seconds before a lease is lost there is one more try to renew it
+LAST_TRY = 1.0  # seconds before a lease is trusted no more there is one more try to renew it
 WIDEST_MARGIN = 10.0  # clocks, a slow commit and the stop ladder have to fit into it
 MARGIN_OF_LEASE = 0.25  # of a short lease, no more than a quarter is given away
 LAST_REPORT = 3.0  # one HTTPS request with one repeat
 RETRY_CAP = 90.0  # between tries at a queue that does not answer: a thousand pilots come back spread over a minute
 BEATS_LEFT = 6.0  # tries within the lease that is left once its renewal is due
+# How long a payload runs on beyond a lease that nobody renews or refuses. Silence is no answer: as long as nobody else
+# has the job, the queue takes the attempt back. Ten minutes are a restart or upgrade, however short the leases;
+# three leases are more than any pause that whoever chose the lease thought usual. The end is there because a pilot
+# without a lifetime, cut off for good, would else compute for ever what somebody else does.
+LEAST_PATIENCE = 600.0
+LEASES_OF_PATIENCE = 3.0
 _STEEPEST = 60  # doublings; keeps 2**attempt a sane float
 
 
@@ -36,8 +42,13 @@ def trusted_until(renewed_at: float, lease_seconds: float) -> float:
     return renewed_at + lease_seconds - lease_margin(lease_seconds)
 
 
+def kept_until(renewed_at: float, lease_seconds: float) -> float:
+    """Up to when an attempt that may be ours is kept, though it may write nothing outside: then it is given up."""
+    return renewed_at + lease_seconds + max(LEAST_PATIENCE, LEASES_OF_PATIENCE * lease_seconds)
+
+
 def beat_again(failures: int, renewed_at: float, lease_seconds: float, now: float, unit_random: float) -> float:
-    """When a heartbeat that failed is tried again; once more just before the lease is lost, whatever the delays say."""
+    """When a heartbeat that failed is tried again; once more just before the lease is past trusting, if it is not."""
     margin = lease_margin(lease_seconds)
     pause = delay(failures, margin / 4, min(RETRY_CAP, max(margin / 4, lease_seconds / BEATS_LEFT)), unit_random)
     last = trusted_until(renewed_at, lease_seconds) - min(LAST_TRY, margin / 4)

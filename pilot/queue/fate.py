@@ -193,6 +193,15 @@ def _expire_one(db: Db, attempt: Attempt, now: float) -> None:
     settle(db, attempt, after_silence(attempt.patience, attempt.command == "cancel", detail), now)
 
 
+def begin_anew(db: Db, now: float) -> None:
+    """Nobody could renew while the queue was not served: each lease begins anew, before anything is given out."""
+    db.execute(
+        "UPDATE job SET lease_until = max(lease_until, ? + (SELECT lease_seconds FROM queue WHERE name = job.queue))"
+        " WHERE state = 'granted'",
+        (now,),
+    )
+
+
 def next_due(db: Db) -> float | None:
     """When the next lease or wait runs out."""
     lease = db.execute("SELECT min(lease_until) FROM job WHERE state = 'granted'").fetchone()[0]

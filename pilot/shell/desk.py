@@ -11,12 +11,14 @@ from pilot.ports import Clock, Journal
 from pilot.shell.errands import Errands
 from pilot.shell.eyes import Eyes
 
+OnReport = Callable[[Report, bool], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Ears:
-    """Who is told what the loop does."""
+    """Who is told what the loop does; of a report also whether the queue took it."""
 
-    on_report: Callable[[Report], None]
+    on_report: OnReport
     on_fact: Callable[[Job, Job, Fact], None]
     on_event: Callable[[str, dict[str, object]], None]
     on_go: Callable[[Job, Go], None]

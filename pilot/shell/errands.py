@@ -127,4 +127,5 @@ def _report_of(task: Task) -> Report:
     return task.report
 
 
-LEASE_LOST = fault(Code.SERVER_UNREACHABLE, "the lease could not be renewed in time")
+NOT_OURS = fault(Code.SERVER_REFUSED, "the attempt is no longer ours")
+LEASE_LOST = fault(Code.SERVER_UNREACHABLE, "the lease was lost: the queue did not answer for too long")

@@ -1,8 +1,8 @@
-"""Up to when each attempt is certainly ours, on the clock that counts suspension."""
+"""Up to when each attempt is certainly ours, and how long it is kept beyond, on the clock that counts suspension."""
 
 from dataclasses import dataclass
 
-from pilot.core.timing import beat_again, lease_margin, renewal_interval, trusted_until
+from pilot.core.timing import beat_again, kept_until, lease_margin, renewal_interval, trusted_until
 
 
 @dataclass(slots=True)
@@ -32,14 +32,14 @@ class Leases:
         self._leases[key] = _Lease(now, seconds, certain)
 
     def doubt(self, now: float) -> None:
-        """No lease is certain before it is renewed; one that seems lost is kept until the queue can have said so."""
+        """No lease is certain before it is renewed; silence counts anew, since nobody asked while we were suspended."""
         for each in self._leases.values():
             each.certain = False
-            each.renewed = max(each.renewed, now - each.seconds + 2 * lease_margin(each.seconds))
+            each.renewed = max(each.renewed, now - each.seconds)
 
     def overslept(self, now: float) -> bool:
         """Whether a loss is noticed so late that the pilot must have been suspended."""
-        late = ((now - trusted_until(each.renewed, each.seconds), each) for each in self._leases.values())
+        late = ((now - kept_until(each.renewed, each.seconds), each) for each in self._leases.values())
         return any(seconds > lease_margin(each.seconds) / 2 for seconds, each in late)
 
     def drop(self, key: str) -> None:
@@ -53,12 +53,12 @@ class Leases:
         return lease is not None and lease.certain and now < trusted_until(lease.renewed, lease.seconds)
 
     def lost(self, now: float) -> list[str]:
-        """The attempts whose lease is past saving."""
-        return [key for key, each in self._leases.items() if now >= trusted_until(each.renewed, each.seconds)]
+        """The attempts that nobody has renewed or refused for so long that they are given up."""
+        return [key for key, each in self._leases.items() if now >= kept_until(each.renewed, each.seconds)]
 
     def next_loss(self) -> float | None:
-        """When the first lease will be lost if nothing renews it."""
-        return min((trusted_until(each.renewed, each.seconds) for each in self._leases.values()), default=None)
+        """When the first attempt will be given up if nothing renews it."""
+        return min((kept_until(each.renewed, each.seconds) for each in self._leases.values()), default=None)
 
     def next_beat(self) -> float | None:
         """When the next heartbeat is due."""

@@ -19,7 +19,7 @@ from pilot.model import facts
 from pilot.model.capability import View
 from pilot.model.facts import Fact
 from pilot.model.faults import Code, fault
-from pilot.model.job import Cause, Grant, Job, Phase
+from pilot.model.job import Cause, Grant, Job, Phase, Verdict
 from pilot.model.orders import GiveBack, Kind, Order
 from pilot.model.report import Report
 from pilot.model.visit import Notice, Summary
@@ -27,7 +27,7 @@ from pilot.ports import BeatReply, Line
 from pilot.shell.alarms import Alarms
 from pilot.shell.crew import Crew
 from pilot.shell.desk import Desk
-from pilot.shell.errands import Beaten, Looked
+from pilot.shell.errands import NOT_OURS, Beaten, Looked
 from pilot.shell.eyes import Seen
 from pilot.shell.outgoing import Outgoing
 from pilot.shell.story import Held, fold, is_over, line_of, snapshot, step
@@ -254,13 +254,19 @@ class Loop:
         self._alarms.entered(job, max(0.001, walltime - spent) if walltime else 0.0)
 
     def _acknowledged(self, job: Job, accepted: bool) -> None:
-        verdict = (job.verdict.value if job.verdict else "failed") if accepted else "fenced"
-        self._verdicts[verdict] = self._verdicts.get(verdict, 0) + 1
         report = self._report(job)
         reporting = self._desk.clock.monotonic() - self._held[job.key].dossier.since
-        self._desk.ears.on_report(replace(report, seconds=replace(report.seconds, reporting=round(reporting, 6))))
+        timed = replace(report, seconds=replace(report.seconds, reporting=round(reporting, 6)))
+        self._tell(timed if accepted else replace(timed, fault=timed.fault or NOT_OURS), accepted)
+
+    def _tell(self, report: Report, accepted: bool) -> None:
+        verdict = report.verdict.value if accepted else "fenced"
+        self._verdicts[verdict] = self._verdicts.get(verdict, 0) + 1
+        self._desk.ears.on_report(report, accepted)
 
     def _over(self, job: Job) -> None:
+        if job.cause is Cause.FENCED and job.grant is not None:  # not for the queue's ears, but for the user's
+            self._tell(self._report(replace(job, verdict=Verdict.INTERRUPTED)), accepted=False)
         self._tenure.forget(job.key)
         self._alarms.over(job.key)
         self._outgoing.dropped(job.key)

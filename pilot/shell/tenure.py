@@ -1,4 +1,7 @@
-"""Heartbeats: the attempts in hand stay ours as long as the queue says so, and no longer.
+"""Heartbeats: the attempts in hand stay ours until the queue says that they are not.
+
+A queue that is silent has not said so. What can no longer be trusted writes nothing outside and runs on, and heartbeats
+go on being tried; only a very long silence (`core/timing`) ends it.
 
 A heartbeat carries what was last seen of each payload, and the answers to what the queue asked. What is to be seen is
 looked for a moment before, in a lane of its own, so no file system can delay a heartbeat. The answer to a new question
@@ -8,12 +11,12 @@ brings the next heartbeat forward; a question that is only repeated is answered 
 from collections.abc import Callable, Iterable
 
 from pilot.model.facts import End, Fact
-from pilot.model.faults import Code, Fault, fault
+from pilot.model.faults import Fault
 from pilot.model.job import Cause, Job
 from pilot.ports import Beat, BeatReply, Vitals
 from pilot.shell.crew import Crew
 from pilot.shell.desk import Desk
-from pilot.shell.errands import LEASE_LOST, Beaten
+from pilot.shell.errands import LEASE_LOST, NOT_OURS, Beaten
 from pilot.shell.eyes import Seen, later
 from pilot.shell.leases import Leases
 from pilot.shell.timers import Timers
@@ -45,7 +48,7 @@ class Tenure:
         self._urgent: set[str] = set()
 
     def plan(self, beat: Callable[[], None], look: Callable[[], None]) -> None:
-        """Sets the alarms for the next heartbeat, the look before it, and the first lease lost without it."""
+        """Sets the alarms for the next heartbeat, the look before it, and the first attempt given up without it."""
         due, loss = self.leases.next_beat(), self.leases.next_loss()
         if due is not None and not self._beating and "beat" not in self._timers:
             self._timers.set("beat", due, beat)
@@ -80,7 +83,7 @@ class Tenure:
         return self._failures > 0
 
     def heard(self, beaten: Beaten, again: Callable[[], None]) -> bool:
-        """Whether the queue answered; if not, it is tried again after growing delays, and before a lease is lost."""
+        """Whether the queue answered; if not, it is tried again after growing delays."""
         self._beating = False
         if beaten.problem:
             chance = self._desk.unit_random()
@@ -96,13 +99,13 @@ class Tenure:
         """Whether that attempt is still ours; carries out what the reply commands."""
         if not reply.ours:
             self.leases.drop(key)
-            self._apply(End(key, Cause.FENCED, fault(Code.SERVER_REFUSED, "the attempt is no longer ours")))
+            self._apply(End(key, Cause.FENCED, NOT_OURS))
             return False
         self.leases.take(key, asked, reply.lease_seconds)
         return True
 
     def _end_lost(self, beat: Callable[[], None]) -> None:
-        """What was lost while the pilot was suspended may still be ours: the queue is asked first, once."""
+        """Gives up what nobody renewed for so long; after a suspension the queue is asked first."""
         if self.leases.overslept(self._now()):
             self.leases.doubt(self._now())
             beat()

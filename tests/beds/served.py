@@ -51,6 +51,7 @@ class Served:
         sockets = listening.open_sockets(listening.Place(host, 0))
         shown = f"[{host}]" if ":" in host else host
         self.url = f"https://{shown}:{sockets[0].getsockname()[1]}"
+        self.service.begin()
         started = threading.Event()
         wiring = Wiring(self.service.drain, lambda: None, started.set)
         self.running = Running(build_app(self.service), tls, wiring)

@@ -13,7 +13,7 @@ from pilot.adapters.matcher_classad import ClassAdMatcher
 from pilot.model.faults import Code
 from pilot.model.job import Verdict
 from pilot.model.report import Report
-from pilot.ports import Final
+from pilot.ports import Beat, Final
 from pilot.queue.service.desk import Desk
 from pilot.queue.service.numbers import NoNumbers
 from pilot.queue.store import open_store
@@ -144,6 +144,31 @@ def test_a_version_of_an_earlier_life_is_always_old(folder: Path) -> None:
     again._since = before
     assert again.changed()
     again.close()
+    second.close()
+
+
+def test_who_could_not_renew_while_nobody_served_comes_before_those_who_are_idle(folder: Path) -> None:
+    clock = HandClock()
+    first = Served(new_queue(folder, lease=60.0), clock)
+    owner, busy = first.user("owner"), first.pilot()
+    owner.add([job("a"), job("b")])
+    grants = [each for each in busy.claim(ask("1", "2")) if each is not None]
+    for each in (owner, busy):
+        each.close()
+    first.close()
+    clock.move(300)
+    second = Served(new_queue(folder, lease=60.0), clock)
+    idle, busy = second.pilot(), second.pilot()
+    assert list(idle.claim(ask("3", by=offer("p2")))) == [None]
+    clock.move(59)
+    assert list(idle.claim(ask("4", by=offer("p2")))) == [None]
+    assert [each.ours for each in busy.renew([Beat(grants[0].job_id, 1, "running")])] == [True]
+    clock.move(2)
+    [found] = idle.claim(ask("5", by=offer("p2")))
+    assert found is not None
+    assert (found.job_id, found.attempt) == (grants[1].job_id, 2), "who was not heard of by then has lost it"
+    for each in (idle, busy):
+        each.close()
     second.close()
 
 

@@ -25,6 +25,7 @@ ELSEWHERE = {  # every point that the menu of drills does not pass, with its rea
     "server.secret": "a credential from PanDA's server: the file is there whole or not at all",
     "login.keep": "`pilot login`, and renewals of its token: the file is there whole or not at all",
     "serve.key": "`pilot queue serve --setup` and `token`, not the pilot's: a key is there whole or not at all",
+    "queue.begin": "`pilot queue serve` as it starts: one transaction, and the next start does it again",
     "server.call": "only on a queue at a distance: killed there by tests/e2e/test_queue_at_a_distance.py",
     "part.displace": "an input is unlinked before it is fetched again: only another writer's file is displaced",
 }  # fmt: skip

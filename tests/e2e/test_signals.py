@@ -267,7 +267,8 @@ def test_after_a_suspension_nothing_is_written_for_a_job_that_is_somebody_elses(
         os.kill(process.pid, signal.SIGCONT)
         code, said = ended(process)
     assert code == 0
-    assert [each for each in said if "job_id" in each and each["verdict"] == "succeeded"] == []
+    assert [(each["attempt"], each["verdict"], each["accepted"]) for each in said[:-1]] == [(1, "interrupted", False)]
+    assert said[-1]["pilot"]["verdicts"] == {"fenced": 1}
     assert [each.name for each in (rig.root / "out" / job).iterdir()] == ["2"]
     assert (rig.root / "out" / job / "2" / "out.txt").read_text() == "2\n"
     assert (row(rig, job)["verdict"], row(rig, job)["attempt"]) == ("succeeded", 2)

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pilot.failpoints import effect
 from pilot.ports import Matcher, Server
+from pilot.queue import fate
 from pilot.queue.local import LocalServer
 from pilot.queue.service.call import Caller
 from pilot.queue.service.desk import Desk
@@ -82,6 +84,11 @@ class Service:
         """Whether other jobs wait for one of these; for the database thread."""
         with self.store.reading() as db:
             return db.execute(WAITED_FOR, (json.dumps(list(job_ids)),)).fetchone() is not None
+
+    def begin(self) -> None:
+        """Before the first call is heard: whoever could not renew because nobody answered has time to."""
+        with effect("queue.begin"), self.store.writing() as db:
+            fate.begin_anew(db, self.wall())
 
     def drain(self) -> None:
         """Long looks are answered now; nobody waits any more."""

@@ -116,7 +116,7 @@ def _validation_skipped(job: Job, fact: Fact) -> steps.Step:
     freed, orders = steps.free_share(job, fact.ending.gone)
     well = fact.ending.exit_code == 0
     if job.cause is Cause.FENCED:
-        return steps.after(orders, steps.vanish(freed))
+        return steps.after(orders, steps.vanish(freed, job.fault))
     verdict = Verdict.SUCCEEDED if well else Verdict.FAILED
     return steps.after(orders, steps.store(freed, What.ALL if well else What.LOGS, verdict))
 
@@ -162,7 +162,7 @@ MISTAKES: dict[str, tuple[str, Plant]] = {
     ),
     "a share comes back twice": ("only a held share", _row(Phase.STAGING_OUT, facts.Stored, _share_given_twice)),
     "a share that came too late is kept": ("at the end the share is back", _no_row(Phase.CLOSED, facts.Go)),
-    "a fenced job is reported": ("no external write", _in_rows("vanish", steps.report)),
+    "a fenced job is reported": ("no external write", _in_rows("vanish", lambda job, why: steps.report(job))),
     "a fenced job goes on storing": ("fenced: writes", _supersedes(Kind.SWEEP)),
     "a store that broke counts as stored": (
         "no success without stored outputs",

@@ -50,6 +50,11 @@ def test_a_lease_is_not_trusted_to_its_end(lease: float, margin: float) -> None:
     assert not timing.may_write(100 + lease - margin, 100, lease)
 
 
+@pytest.mark.parametrize(("lease", "patience"), [(1, 600), (60, 600), (200, 600), (300, 900), (7200, 21600)])
+def test_an_attempt_is_kept_for_three_leases_more_and_at_least_ten_minutes(lease: float, patience: float) -> None:
+    assert timing.kept_until(100, lease) == 100 + lease + patience
+
+
 @pytest.mark.parametrize(
     ("window", "grace", "expected"),
     [

@@ -222,26 +222,44 @@ def test_when_it_goes_they_do_not_all_turn_on_it() -> None:
 
 @pytest.mark.parametrize(
     ("lease", "outage"),
-    [(60.0, 28.0), (60.0, 3.0), (300.0, 188.0), (7200.0, 5400.0), (7200.0, 6580.0), (1.0, 0.3)],
+    [(60.0, 3.0), (60.0, 45.0), (60.0, 55.0), (60.0, 590.0), (300.0, 295.0), (7200.0, 7000.0), (1.0, 0.9), (1.0, 60.0)],
 )
-def test_an_outage_shorter_than_what_is_left_of_the_leases_costs_nothing(lease: float, outage: float) -> None:
-    """Two thirds of a lease (or all but ten minutes of a long one) less its margin are left at the worst moment."""
+def test_silence_alone_costs_nothing(lease: float, outage: float) -> None:
+    """Shorter than the lease or longer: nobody but the queue can say that an attempt is somebody else's."""
     world = World(1000.0, 1000.0 + outage)
-    pilots = [Busy(world, number, lease) for number in range(300 if lease > 1 else 20)]
-    world.run(1000.0 + outage + lease)
+    pilots = [Busy(world, number, lease) for number in range(100 if lease > 1 else 20)]
+    world.run(1000.0 + outage - 0.001)
+    assert [each.ends for each in pilots if each.ends] == []
+    world.run(1000.0 + outage + max(lease, 90.0))
     assert [each.ends for each in pilots if each.ends] == []
     assert all(each.tenure.leases.trusted("k", world.now) for each in pilots)
 
 
-def test_an_outage_that_outlasts_the_leases_ends_the_jobs_in_time() -> None:
-    """Ten seconds before anybody else may have them."""
-    world = World(1000.0, 2000.0)
+def test_while_the_queue_is_silent_leases_are_trusted_no_more_and_asked_for_calmly() -> None:
+    world = World(1000.0, 1400.0)
+    pilots = [Busy(world, number, 60.0) for number in range(300)]
+    world.run(1060.0)
+    assert not any(each.tenure.leases.trusted("k", world.now) for each in pilots)
+    world.run(1400.0)
+    asked = [sum(who == each.name for moment, who in world.requests if moment >= 1060.0) for each in pilots]
+    assert min(asked) >= 340.0 / 10.0, "each goes on asking"
+    assert max(asked) <= 340.0 / 5.0 + 1
+    assert world.busiest_second(1060.0, 1400.0) <= 100
+    world.run(1410.0)
+    assert max(world.back()) <= 10.0, "who computes is back before those who are idle"
+
+
+def test_a_silence_of_ten_minutes_beyond_the_lease_ends_the_jobs() -> None:
+    """A pilot without a lifetime, cut off for good, does not compute for ever."""
+    world = World(1000.0, 9000.0)
     pilots = [Busy(world, number, 60.0) for number in range(100)]
-    world.run(1055.0)
+    world.run(1000.0 + 40.0 + 599.0)
+    assert [each.ends for each in pilots if each.ends] == []
+    world.run(1000.0 + 60.0 + 601.0)
     for each in pilots:
         [end] = each.ends
         assert isinstance(end, End)
-        assert end.cause == "fenced"
+        assert (end.cause, end.fault and end.fault.code) == ("fenced", "server.unreachable")
 
 
 @pytest.mark.parametrize(("lease", "gap"), [(60.0, 20.0), (1800.0, 600.0), (7200.0, 600.0)])

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
-from pilot.model.facts import Fact, Usage
+from pilot.model.facts import End, Fact, Usage
 from pilot.model.faults import Code, Fault, fault
-from pilot.model.job import Grant, Job, JobSpec, Phase
+from pilot.model.job import Cause, Grant, Job, JobSpec, Phase
 from pilot.ports import Beat, BeatReply, Vitals
 from pilot.shell.crew import Crew
 from pilot.shell.desk import Desk
-from pilot.shell.errands import Beaten
+from pilot.shell.errands import LEASE_LOST, Beaten
 from pilot.shell.eyes import Seen, later
 from pilot.shell.leases import Leases
 from pilot.shell.tenure import Tenure
@@ -183,11 +183,65 @@ def test_a_lease_counts_from_when_it_was_asked_for() -> None:
     leases = Leases()
     leases.ask("k", 100.0)
     leases.grant("k", 125.0, 60.0)
-    assert leases.next_loss() == 150.0
     assert leases.trusted("k", 149.0)
     assert not leases.trusted("k", 150.0)
+    assert leases.next_loss() == 760.0
     leases.grant("other", 125.0, 60.0)
-    assert leases.next_loss() == 150.0, "one that nobody asked for counts from when it came"
+    assert leases.next_loss() == 760.0, "one that nobody asked for counts from when it came"
+
+
+def _ringing(stand: Stand, seconds: float) -> None:
+    stand.tenure.plan(stand.beat, lambda: None)
+    stand.ring(seconds)
+
+
+def test_only_the_queue_s_word_or_a_very_long_silence_ends_an_attempt() -> None:
+    stand = Stand()
+    stand.tenure.leases.take("k", stand.now, 60.0)
+    for _ in range(655):
+        _ringing(stand, 1.0)
+        if stand.tenure._beating:
+            stand.answered(problem="connection refused")
+    assert (stand.facts, stand.tenure.leases.trusted("k", stand.now)) == ([], False)
+    assert len(stand.asked) > 50
+    for _ in range(6):
+        _ringing(stand, 1.0)
+    assert stand.facts == [End("k", Cause.FENCED, LEASE_LOST)]
+
+
+def test_a_late_renewal_makes_an_attempt_certain_again() -> None:
+    stand = Stand()
+    stand.tenure.leases.take("k", stand.now, 60.0)
+    _ringing(stand, 20.0)
+    stand.answered(problem="connection refused")
+    _ringing(stand, 400.0)
+    assert not stand.tenure.leases.trusted("k", stand.now)
+    stand.answered()
+    assert (stand.facts, stand.tenure.leases.trusted("k", stand.now)) == ([], True)
+
+
+def test_a_refusal_ends_an_attempt_however_late() -> None:
+    stand = Stand()
+    stand.tenure.leases.take("k", stand.now, 60.0)
+    stand.ring(300.0)
+    assert not stand.tenure.settle("k", BeatReply("7", 1, False), stand.now)
+    assert [(each.cause, each.fault and each.fault.code) for each in stand.facts if isinstance(each, End)] == [
+        (Cause.FENCED, Code.SERVER_REFUSED)
+    ]
+
+
+def test_silence_counts_anew_after_a_suspension() -> None:
+    """Nobody asked while the pilot was suspended, so the queue was not silent."""
+    stand = Stand()
+    stand.tenure.leases.take("k", stand.now, 60.0)
+    _ringing(stand, 86400.0)
+    assert (stand.facts, len(stand.asked)) == ([], 1)
+    assert not stand.tenure.leases.trusted("k", stand.now)
+    stand.answered(problem="the network is not back yet")
+    _ringing(stand, 599.0)
+    assert stand.facts == []
+    _ringing(stand, 1.0)
+    assert stand.facts == [End("k", Cause.FENCED, LEASE_LOST)]
 
 
 def test_what_was_used_never_becomes_less() -> None:
