@@ -6,7 +6,7 @@ port, and the page cannot be drawn when a verb has none.
 
 from collections.abc import Callable
 
-from pilot.adapters.server_panda import POLL_CAP_SECONDS, POLL_SECONDS
+from pilot.adapters.server_panda import PHASE_PAUSE_SECONDS, POLL_CAP_SECONDS, POLL_SECONDS
 from pilot.core.timing import LONGEST_SILENCE
 from pilot.model.job import Phase, Verdict
 from pilot.model.numbers import panda_number
@@ -27,9 +27,10 @@ VERBS = {
     ),
     "claim": (
         "`acquire_jobs`, one for all that is wanted on one offer, devices in `target_architecture`; where there are "
-        "devices, `get_detailed_info` of a job's task, for the definition leaves out which device it wishes; then "
-        "`starting`",
-        "the claim id: an answer that was lost leaves its jobs `sent` until the server takes them for lost, and "
+        "devices, `get_detailed_info` of a job's task, for the definition leaves out which device it wishes; the "
+        "first heartbeat says `starting`, once the job stands in the pilot's journal",
+        "the claim id: an answer that was lost, or a pilot killed before it is on disk, leaves its jobs `sent` until "
+        "the server takes them for lost, and "
         "asking again gives others. Of the offer, requirements and images: memory, disk, time left and devices count, "
         "and cores as far as resource types tell them apart",
     ),
@@ -38,7 +39,8 @@ VERBS = {
         "the long look: a new job is found when it is asked for",
     ),
     "renew": (
-        "`update_job`, several in `update_jobs_bulk`; the lease is the server's limit for heartbeats (`panda_lease`)",
+        "`update_job`, several in `update_jobs_bulk`; the lease is the server's limit for heartbeats (`panda_lease`); "
+        f"one more at each change of phase, {PHASE_PAUSE_SECONDS:g} s after another at the soonest",
         f"short leases: a pilot that is gone is noticed after hours, a kill within {LONGEST_SILENCE / 60:g} minutes. "
         "`checkpoint` on demand: PanDA has no such word",
     ),

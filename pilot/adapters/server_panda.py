@@ -33,6 +33,8 @@ from pilot.wire.transforms import NO_POINT
 PILOT = "/api/v1/pilot/"
 RESOURCE_TYPES = "/api/v1/metaconfig/get_resource_types"
 POLL_SECONDS, POLL_CAP_SECONDS = 2.0, 60.0  # there is no look at an empty queue: each one is a search by the server
+ONE_JOB_SECONDS = 0.001  # PanDA's timefloor 0: one job for each pilot, not one that is asked for as long as it lives
+PHASE_PAUSE_SECONDS = 2.0  # between a heartbeat and one that only tells of a change of phase
 # Where PanDA still waits for word from a pilot; in "holding" it has the last one, and its adder is at work.
 ALIVE_THERE = frozenset({"sent", "starting", "running", "holding", "transferring", "merging"})
 UNWANTED = "the pilot gives the job back before it ran"
@@ -74,9 +76,10 @@ class PandaServer:
             with suppress(PortError):  # no job depends on what monitors show
                 self._line.call("POST", PILOT + path, arguments)
         state = self._queue.status if self._queue else "online"
-        floor = float(self._queue.timefloor_seconds) if self._queue else 0.0
+        floor = max(ONE_JOB_SECONDS, float(self._queue.timefloor_seconds)) if self._queue else 0.0
         lifetime = float(self._site.limits.walltime_seconds)
-        return Registration(self._site.lease_seconds, POLL_SECONDS, state, POLL_CAP_SECONDS, floor, lifetime)
+        lease = self._site.lease_seconds
+        return Registration(lease, POLL_SECONDS, state, POLL_CAP_SECONDS, floor, lifetime, PHASE_PAUSE_SECONDS)
 
     def _resource_types(self) -> tuple[asking.Kind, ...]:
         """What sizes of jobs there are, for a slot that cannot take every one; none where the server does not tell."""
@@ -109,7 +112,6 @@ class PandaServer:
             for kind in asking.fitting(self._kinds, max(1, offer.cpus // len(ids))):
                 wanted = [each for each in ids if each not in found]
                 found |= dict(zip(wanted, self._acquired(offer, len(wanted), kind), strict=False)) if wanted else {}
-        self._say_starting(list(found.values()))
         self._order.begin([(each.job_id, each.attempt) for each in found.values()])
         return [found.get(each.claim_id) for each in requests]
 
@@ -158,12 +160,6 @@ class PandaServer:
     def _ask_for(self, offer: Offer, count: int, kind: str) -> Reply:
         asked = asking.acquire(self._site, offer, count, self._hardware, kind)
         return self._line.call("POST", PILOT + "acquire_jobs", asked)
-
-    def _say_starting(self, grants: Sequence[Grant]) -> None:
-        """So that nobody takes the jobs for lost on the way; if this word is lost, a heartbeat follows."""
-        lives = [telling.Life(each.job_id, each.attempt, "claiming", receipt=each.receipt) for each in grants]
-        with suppress(PortError):
-            self._told.update([telling.alive(self._site, each) for each in lives])
 
     def changed(self, patience: float = 0.0) -> bool:
         """PanDA has no look at a queue: only a claim can tell."""

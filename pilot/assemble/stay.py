@@ -37,6 +37,7 @@ def rules_of(settings: Settings, told: Registration) -> Rules:
         retry=RETRY_AT_A_DISTANCE if far else RETRY_AT_HAND,
         poll=told.poll_seconds,
         poll_cap=max(told.poll_seconds, cap),
+        phase_pause=told.phase_pause_seconds,
     )
 
 

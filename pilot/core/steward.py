@@ -46,6 +46,7 @@ class Rules:
     jobs are ended; `idle_exit` None = wait for ever; `prefetch` counts jobs to hold beyond those that can start;
     `parked_patience` is how long an otherwise finished pilot waits for outputs that could not be stored. After
     `floor` no further job is claimed (PanDA's timefloor); a pilot that has had none yet still asks for its first.
+    `phase_pause`: changes of phase are told, so many seconds after another heartbeat at the soonest; 0 = not so.
     """
 
     prefix: str
@@ -61,6 +62,7 @@ class Rules:
     retry: float = 0.5
     retry_cap: float = RETRY_CAP
     parked_patience: float = 60.0
+    phase_pause: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class Loop:
         self._timers = Timers()
         self._alarms = Alarms(self._timers, self._now, self._apply, desk.unit_random, desk.deadlines)
         self._outgoing = Outgoing(self._held, self._alarms, self._apply, desk.grace)
-        self._tenure = Tenure(desk, self._timers, self._now, self._apply)
+        self._tenure = Tenure(desk, self._timers, self._now, self._apply, steward.rules.phase_pause)
         self._lines: list[Line] = []
         self._verdicts: dict[str, int] = {}
         self._wake: float | None = None
@@ -255,6 +255,8 @@ class Loop:
 
     def _acknowledged(self, job: Job, accepted: bool) -> None:
         report = self._report(job)
+        if job.phase is not Phase.CLOSED:
+            self._tenure.moved()
         reporting = self._desk.clock.monotonic() - self._held[job.key].dossier.since
         timed = replace(report, seconds=replace(report.seconds, reporting=round(reporting, 6)))
         self._tell(timed if accepted else replace(timed, fault=timed.fault or NOT_OURS), accepted)

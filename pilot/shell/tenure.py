@@ -30,7 +30,9 @@ HURRY_SECONDS = 1.0  # between heartbeats, however many questions the queue has
 class Tenure:
     """Renews every lease in the crew's own lane, one heartbeat at a time; ends what is lost."""
 
-    def __init__(self, desk: Desk, timers: Timers, now: Callable[[], float], apply: Apply) -> None:
+    def __init__(
+        self, desk: Desk, timers: Timers, now: Callable[[], float], apply: Apply, phase_pause: float = 0.0
+    ) -> None:
         self.leases = Leases()
         self._desk = desk
         self._timers = timers
@@ -38,6 +40,8 @@ class Tenure:
         self._apply = apply
         self._beating = False
         self._failures = 0
+        self._phase_pause = phase_pause  # 0 = phases are told with the regular heartbeats
+        self._moved = False  # a job is in another phase than the queue was told
         self._adopting = False  # until the queue has heard that this pilot took over from an earlier one
         self._looking = False
         self._asked = 0.0
@@ -53,8 +57,15 @@ class Tenure:
         if due is not None and not self._beating and "beat" not in self._timers:
             self._timers.set("beat", due, beat)
             self._timers.set("eyes", due - LOOK_BEFORE, look)
+        if self._moved and not self._beating and not self._failures:
+            soon = max(self._now(), self._asked + self._phase_pause)
+            self._timers.set("beat", soon if due is None else min(soon, due), beat)
         if loss is not None:
             self._timers.set("loss", loss, lambda: self._end_lost(beat))
+
+    def moved(self) -> None:
+        """A job is in another phase: a queue that wants to know is told once the facts behind it are on disk."""
+        self._moved = self._phase_pause > 0
 
     def forget(self, key: str) -> None:
         """The attempt is over."""
@@ -71,7 +82,7 @@ class Tenure:
         beats = [self._beat_of(each) for each in jobs if each.grant is not None]
         if self._beating or not beats:
             return
-        self._beating = True
+        self._beating, self._moved = True, False
         self._told = dict(self._answers)
         self._timers.cancel("beat")
         asked = self._asked = self._now()

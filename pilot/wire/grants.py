@@ -66,7 +66,7 @@ def spec_of(definition: Definition, site: Site, point: Point = NO_POINT) -> JobS
 
 def _check_names(definition: Definition, more: Sequence[Input]) -> None:
     """Raises WireError where two things would have one name in the working directory."""
-    inputs = {each.name for each in (*definition.inputs, *more)}
+    inputs = {each.name for each in definition.inputs} | {each.name for each in more}
     outputs = {each.name for each in definition.outputs}
     taken = next((each for each in sorted(inputs | outputs) if each in RESERVED), None)
     if taken is not None:

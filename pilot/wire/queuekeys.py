@@ -16,7 +16,8 @@ KEYS = {
     "maxwdir": "no more disk space is told to the server; what a job may fill that does not say how much it needs",
     "maxinputsize": "a job whose inputs are larger is declined with that reason",
     "maxtime": "the pilot's lifetime at most, the time left that the server is told, and every job's walltime at most",
-    "timefloor": "further jobs are wanted only while the pilot is younger, where `timefloor` does not say otherwise",
+    "timefloor": "further jobs are wanted only while the pilot is younger, where `timefloor` does not say otherwise; "
+    "0, and a queue without it: one job for each pilot",
     "environ": "plain `NAME=VALUE` words stand in every payload's environment; commands, references to others, "
     "and names of loaders, credentials and the pilot's own are left out",
     "params": "`pilot_rss_grace`, `pilot_maxwdir_grace`, `pilot_walltime_grace`: a job may exceed the memory, disk "

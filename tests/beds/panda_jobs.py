@@ -49,7 +49,7 @@ def queue(name: str) -> dict[str, Any]:
         "capability": "ucore", "workflow": "pull_ups", "catchall": "", "container_type": "apptainer:pilot",
         "copytools": {"rucio": {"setup": ""}}, "acopytools": {"pr": ["rucio"], "pw": ["rucio"]},
         "astorages": {each: [RSE] for each in ("pr", "pw", "read_lan", "write_lan")},
-        "timefloor": 0, "is_cvmfs": False, "ddm": RSE, "releases": [], "validatedreleases": "",
+        "timefloor": 600, "is_cvmfs": False, "ddm": RSE, "releases": [], "validatedreleases": "",
     }  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def storage(folder: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class File:
-    """One file of a job: input, output or log; `checksum` with its kind (`ad:...`)."""
+    """One file of a job: input, output or log; `checksum` with its kind (`ad:...`), `block` where an output goes."""
 
     lfn: str
     kind: str
@@ -81,6 +81,7 @@ class File:
     checksum: str = ""
     guid: str = ""
     scope: str = "bed"
+    block: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class PandaJob:
     label: str = "user"
     priority: int = 3000  # below 1500 the server makes its own for users' jobs
     files: Sequence[File] = ()
+    log: File | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
     def rows(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -109,7 +111,7 @@ class PandaJob:
             "maxWalltime": 3600, "attemptNr": 1, "maxAttempt": 3, "resource_type": "Undefined", "gshare": "Test",
             "destinationSE": RSE, "destinationDBlock": dataset, **self.more,
         }  # fmt: skip
-        log = File(f"{self.name}.log.tgz", "log")
+        log = self.log or File(f"{self.name}.log.tgz", "log")
         return job, [self._row(each, dataset) for each in (*self.files, log)]
 
     def _row(self, file: File, dataset: str) -> dict[str, Any]:
@@ -117,5 +119,9 @@ class PandaJob:
         if file.kind == "input":
             known = {"GUID": file.guid or str(uuid.uuid4()), "checksum": file.checksum, "status": "ready"}
             return {**common, **known, "fsize": file.size, "prodDBlock": dataset, "dispatchDBlock": "NULL"}
-        target = {"destinationDBlock": dataset, "destinationDBlockToken": "DATADISK", "destinationSE": RSE}
+        target = {
+            "destinationDBlock": file.block or dataset,
+            "destinationDBlockToken": "DATADISK",
+            "destinationSE": RSE,
+        }
         return {**common, **target, "GUID": file.guid or str(uuid.uuid4()), "fsize": 0}

@@ -22,7 +22,7 @@ JOB = Job("k", Phase.RUNNING, Grant("7", 1, JobSpec("n", ("true",)), 60.0, recei
 class Stand:
     """A tenure, its clock moved by hand; what it asked is kept until it is answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, phase_pause: float = 0.0) -> None:
         self.now = 100.0
         self.timers, self.facts = Timers(), list[Fact]()
         self.asked: list[tuple[str, list[Beat]]] = []
@@ -36,7 +36,7 @@ class Stand:
             answer=lambda job, question: Seen(answers={job.key: f"saw {question}"}),
         )
         desk = cast(Desk, SimpleNamespace(errands=errands, unit_random=lambda: 1.0, eyes=eyes))
-        self.tenure = Tenure(desk, self.timers, lambda: self.now, self.facts.append)
+        self.tenure = Tenure(desk, self.timers, lambda: self.now, self.facts.append, phase_pause)
         self.crew = cast(Crew, SimpleNamespace(beat=lambda action, broke: action(), see=self._see))
 
     def _see(self, action: Callable[[], None], broke: Callable[[Fault], None]) -> None:
@@ -248,3 +248,33 @@ def test_what_was_used_never_becomes_less() -> None:
     first = Vitals('{"step":1}', Usage(5.0, 100, 1.0, 9))
     assert later(None, first) == first
     assert later(first, Vitals("", Usage(3.0, 200))) == Vitals('{"step":1}', Usage(5.0, 200, 1.0, 9))
+
+
+def test_a_change_of_phase_is_told_soon_and_not_too_often() -> None:
+    stand = Stand(phase_pause=2.0)
+    stand.tenure.leases.take("k", stand.now, 60.0)
+
+    def ring(seconds: float) -> int:
+        stand.tenure.plan(stand.beat, lambda: None)
+        stand.ring(seconds)
+        return len(stand.asked)
+
+    stand.tenure.moved()
+    assert ring(0.0) == 1, "the first one at once"
+    stand.tenure.moved()
+    assert ring(1.0) == 1, "one heartbeat at a time"
+    stand.answered()
+    assert ring(0.9) == 1
+    assert ring(0.1) == 2
+    stand.answered(problem="connection reset")
+    stand.tenure.moved()
+    assert ring(0.1) == 2, "a queue that does not answer is not pressed"
+
+
+def test_a_queue_that_does_not_want_to_know_is_not_told_by_itself() -> None:
+    stand = Stand()
+    stand.tenure.leases.take("k", stand.now, 60.0)
+    stand.tenure.moved()
+    stand.tenure.plan(stand.beat, lambda: None)
+    stand.ring(19.0)
+    assert stand.asked == []
