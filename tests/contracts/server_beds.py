@@ -77,9 +77,11 @@ class LocalBed:
 class ServeBed(LocalBed):
     """The same file served over HTTPS, on loopback: pilots and users come with tokens, through our own adapters."""
 
+    host = "localhost"
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.served = Served(self.path, self.clock)
+        self.served = Served(self.path, self.clock, self.host)
         self._lines: list[Server | Queue] = []
 
     def pilot(self) -> Server:
@@ -97,6 +99,12 @@ class ServeBed(LocalBed):
     def _kept(self, line: T) -> T:
         self._lines.append(line)
         return line
+
+
+class ServeBed6(ServeBed):
+    """Over IPv6."""
+
+    host = "::1"
 
 
 class FakeBed(LocalBed):
@@ -146,7 +154,9 @@ class FakeBed6(FakeBed):
         return self.authority.hashed_directory()
 
 
-BEDS: dict[str, type[LocalBed]] = {"local": LocalBed, "serve": ServeBed, "fake": FakeBed, "fake-ipv6": FakeBed6}
+BEDS: dict[str, type[LocalBed]] = {
+    "local": LocalBed, "serve": ServeBed, "serve-ipv6": ServeBed6, "fake": FakeBed, "fake-ipv6": FakeBed6
+}  # fmt: skip
 
 
 def offer(pilot: str = "p1", cpus: int = 4, **more: object) -> Offer:

@@ -8,8 +8,8 @@ import pytest
 from pilot.cli.main import run
 
 JOBS = """
-- {name: a, image: ml-base, command: [python3, -c, "print(1)"], requirements: 'TARGET.Cpus > 1'}
-- {name: b, image: ml-base, command: ["true"], after: [a]}
+- {name: a, command: [python3, -c, "print(1)"], requirements: 'TARGET.Cpus > 1'}
+- {name: b, command: ["true"], after: [a]}
 """
 
 
@@ -217,7 +217,7 @@ def test_a_wish_that_came_to_nothing_is_named(shell: Shell) -> None:
 
 
 def test_several_of_one_name_are_told_by_their_ids(shell: Shell) -> None:
-    (shell.folder / "one.yaml").write_text("{name: a, image: ml-base, command: [python3, x.py]}")
+    (shell.folder / "one.yaml").write_text("{name: a, command: [python3, x.py]}")
     ids = [shell("add", f"{shell.folder}/one.yaml")[1].split()[0] for _ in range(2)]
     code, _, err = shell("show", "a")
     assert (code, f"the newest first: {ids[1]}, {ids[0]}" in err) == (64, True)
