@@ -211,7 +211,15 @@ def validate_again(job: Job, fact: facts.Recovered) -> Step:
 
 # Outputs that are not there, or not allowed, will not be there later either.
 NEVER_STORABLE = frozenset(
-    {Code.OUTPUT_MISSING, Code.OUTPUT_ESCAPE, Code.OUTPUT_NAME, Code.STORAGE_EXISTS, Code.PILOT_BUG}
+    {
+        Code.OUTPUT_MISSING,
+        Code.OUTPUT_ESCAPE,
+        Code.OUTPUT_NAME,
+        Code.STORAGE_EXISTS,
+        Code.STORAGE_UNKNOWN,
+        Code.PILOT_BUG,
+        Code.JOB_INVALID,  # no storage of this pilot knows that place, or there is none
+    }
 )
 
 
@@ -242,8 +250,15 @@ def end_storing(job: Job, fact: facts.End) -> Step:
 
 
 def end_parked(job: Job, fact: facts.End) -> Step:
-    """Parked outputs are given up only to the attempt's new owner."""
-    return vanish(job, fact.fault) if fact.cause is Cause.FENCED else (job, ())
+    """Parked outputs are given up to the attempt's new owner, and where nobody wants them any more."""
+    if fact.cause is Cause.FENCED:
+        return vanish(job, fact.fault)
+    if fact.cause is not Cause.CANCELLED:
+        return job, ()
+    lost = replace(job, keeps=What.LOGS)
+    if job.verdict is Verdict.SUCCEEDED:
+        lost = replace(lost, verdict=Verdict.FAILED, fault=fact.fault or fault(Code.JOB_CANCELLED))
+    return report(lost)
 
 
 def store_again(job: Job, fact: facts.Recovered) -> Step:
