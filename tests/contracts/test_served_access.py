@@ -264,6 +264,17 @@ def test_a_log_elsewhere_is_never_read(served: Served, folder: Path, form: str) 
     anna.close()
 
 
+def test_a_log_on_another_machines_disk_is_told_with_what_to_do(served: Served, folder: Path) -> None:
+    """A pilot of another node stored under the same path, on its own disk."""
+    finished(served, (folder / "out" / "a1" / "1" / "stdout.log").as_uri())
+    anna = served.user("anna")
+    with pytest.raises(
+        Final, match=r"on the disk of the service's machine, .*has to be a folder that both of them share"
+    ):
+        anna.log("a", "stdout", 0)
+    anna.close()
+
+
 # --- looks into running jobs ---
 
 
@@ -315,7 +326,9 @@ def test_a_storage_token_is_for_the_attempts_own_place_as_long_as_its_lease(fold
 def test_without_a_key_there_are_no_storage_tokens(served: Served) -> None:
     raw = Raw(served, minted(served, Role.PILOT, "p"))
     assert "storage_token" not in raw.get("/api/v1/system/is_alive").json()["data"]["grid"]["calls"]
-    assert "--storage-key" in raw.post("/api/v1/grid/storage_token", {"job_id": "a", "attempt": 1, "claim_id": "c"}).text
+    assert (
+        "--storage-key" in raw.post("/api/v1/grid/storage_token", {"job_id": "a", "attempt": 1, "claim_id": "c"}).text
+    )
     raw.close()
 
 

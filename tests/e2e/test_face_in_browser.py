@@ -166,6 +166,8 @@ def test_where_a_token_is_asked_for_nothing_is_shown_without(tmp_path: Path, bro
         give(browser, "graces-token")
         browser.wait(f"{ROWS} == 3")
         assert "ada" not in str(browser.ask("$('main').innerText"))
+        assert browser.ask("$('said').textContent") == "jobs of grace"
+        assert browser.ask("$('since').textContent.startsWith('of all users; kept since ')")
         browser.ask("$('leave').click()")
         browser.wait("$('door').open")
         give(browser, "operators-token")

@@ -111,6 +111,17 @@ def test_share_is_told_by_explain(bed: LocalBed) -> None:
     assert bed.user("bob").explain("b").clause == "order"
 
 
+def test_a_lease_that_has_run_out_is_told_as_what_it_is(bed: LocalBed) -> None:
+    user = bed.user("ada")
+    user.add([job("a")])
+    (grant,) = take(bed.pilot())
+    assert user.explain(grant.job_id).offered.endswith(" or longer")
+    bed.clock.move(grant.lease_seconds + 1)
+    said = user.explain(grant.job_id).offered
+    assert "is silent: its lease of attempt 1 ran out at " in said
+    assert "or longer" not in said
+
+
 # --- patience ---
 
 
