@@ -184,12 +184,8 @@ def _usage(usage: Usage) -> Arguments:
 
 
 def _work(report: Report, receipt: Receipt) -> Arguments:
-    """How many inputs were there, and how many cores were busy in the mean, of a payload that ran."""
-    if not _ran(report):
-        return {}
-    busy, ran = report.usage.cpu_seconds, report.seconds.running
-    told: Arguments = {"n_input_files": receipt.inputs} if receipt.inputs else {}
-    return told | ({"mean_core_count": max(1, round(busy / ran))} if busy and ran >= 1 else {})
+    """How many inputs a payload that ran had. Not `mean_core_count`: servers without that column drop the update."""
+    return {"n_input_files": receipt.inputs} if receipt.inputs and _ran(report) else {}
 
 
 def _ran(report: Report) -> bool:

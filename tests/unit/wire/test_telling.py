@@ -117,7 +117,7 @@ def test_a_finished_report() -> None:
     assert told["pilot_timing"] == "0|13|602|30|0|1"
     assert (told["pilot_error_code"], told["trans_exit_code"], told["cpu_consumption_time"]) == (0, 0, 2400)
     assert "pilot_error_diag" not in told
-    assert (told["job_sub_status"], told["n_input_files"], told["mean_core_count"]) == ("succeeded", 3, 4)
+    assert (told["job_sub_status"], told["n_input_files"]) == ("succeeded", 3)
     assert json.loads(str(told["job_output_report"])) == {
         "model.pt": {
             "guid": guid_of("6001", 1, "model.pt"),
@@ -242,7 +242,7 @@ def test_timing_counts_every_second_once() -> None:
 
 ARGUMENTS = {  # of the server's update_job: name -> types that its check lets through
     "job_id": int, "attempt_nr": int, "core_count": int, "cpu_consumption_time": int, "max_rss": (int, float),
-    "n_input_files": int, "mean_core_count": int,
+    "n_input_files": int,
     "pilot_error_code": int, "exe_error_code": int, "trans_exit_code": int,
     "job_status": str, "job_sub_status": str, "site_name": str, "node": str, "pilot_id": str, "batch_id": str,
     "scheduler_id": str, "cpu_consumption_unit": str, "cpu_architecture_level": str, "job_metrics": str, "stdout": str,
