@@ -64,7 +64,15 @@ class PandaUser:
             self._bed.kill(self._numbers[each])
 
 
-class PandaContractBed:
+class PandaRules:
+    """Which promises are kept by a plain PanDA server, real or not."""
+
+    def can(self, promise: str) -> bool:
+        """Whether a promise of that name is kept here."""
+        return promise not in LOSSES
+
+
+class PandaContractBed(PandaRules):
     """One test's pilots and users on a server that several tests share."""
 
     def __init__(self, bed: PandaBed) -> None:
@@ -72,10 +80,6 @@ class PandaContractBed:
         self._bed = bed
         self._numbers: dict[str, int] = {}
         self._servers: list[Server] = []
-
-    def can(self, promise: str) -> bool:
-        """Whether a promise of that name is kept here."""
-        return promise not in LOSSES
 
     def pilot(self, node: Capabilities | None = None) -> Server:
         endpoints = {RSE: Endpoint(self._bed.storage.as_uri(), self._bed.storage.as_uri())}

@@ -88,6 +88,14 @@ def test_a_good_end_under_a_kill_is_taken_and_counts_as_cancelled(bed: PandaCont
     assert list(pilot.claim(ask("c2"))) == [None]
 
 
+# The fake answers them too.
+IN_PART = (
+    test_an_attempt_is_ours_as_long_as_the_server_waits_for_it,
+    test_a_report_said_again_is_acknowledged_again,
+    test_a_job_given_back_has_failed_there_and_is_not_given_out,
+    test_a_good_end_under_a_kill_is_taken_and_counts_as_cancelled,
+)
+
 # --- what monitors are told ---
 
 A100 = Accelerator("GPU-1", "nvidia", "NVIDIA A100-SXM4-40GB", 40960 << 20, "8.0")

@@ -8,16 +8,22 @@ import subprocess
 import tarfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tests.beds.panda import PandaBed
+from tests.beds.panda import TREE, PandaBed
 from tests.beds.panda_jobs import RSE, File, PandaJob
 from tests.e2e.piloted import Ended, Rig
 
 LEASE = "6s"  # so that a heartbeat goes out every two seconds
+IN = ("inFiles", "scopeIn", "GUID")
 TRF = "http://pandaserver.cern.ch:25080/trf/user"
+
+
+RECORDED = TREE / "tests/adapters/recorded/panda"
+# What of a recorded definition is this machine's: which interpreter there is, which image.
+HERE = (("python%20", "python3%20"), ("atlas/analysisbase:21.2.39", "test-tiny"))
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,23 @@ class OnPanda:
         assert ended.code == 0, ended.err
         assert self.bed.state(number) == "holding", f"{ended.out}\n{ended.err}\n{self.bed.errors()}"
         return number, self.bed.run_adder(number)
+
+    def recorded(self, name: str, sandbox: dict[str, str], data: bytes) -> PandaJob:
+        """The recorded definition as a job here: the same in all but this machine's names; every input holds `data`."""
+        told = json.loads((RECORDED / f"{name}.json").read_text())
+        words = told["jobPars"].replace("https://panda.example.org:25443", self.bed.https)
+        for theirs, ours in HERE:
+            words = words.replace(theirs, ours)
+        self.sandbox(words.partition(" -a ")[2].split()[0], sandbox)
+        columns = [each for each in zip(*(told[key].split(",") for key in IN), strict=True) if each[0]]
+        inputs = [replace(self.put(scope, lfn, data), guid=guid) for lfn, scope, guid in columns]
+        ends = dict(zip(told["outFiles"].split(","), told["destinationDblock"].split(","), strict=True))
+        # The server gives the log a GUID of its own.
+        log = File(told["logFile"], "log", scope=told["scopeLog"], block=ends.pop(told["logFile"]))
+        outputs = [File(lfn, "output", scope="user.ada", block=block) for lfn, block in ends.items()]
+        image = {"container_name": "test-tiny"} if told.get("container_name") else {}
+        more = {**image, "jediTaskID": told["taskID"]}
+        return PandaJob(told["transformation"], words, files=[*inputs, *outputs], log=log, more=more)
 
     def stored(self, scope: str, name: str) -> Path:
         digest = hashlib.md5(f"{scope}:{name}".encode()).hexdigest()

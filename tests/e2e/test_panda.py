@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.beds.panda import TREE, PandaBed, panda_bed
+from tests.beds.panda import PandaBed, panda_bed
 from tests.beds.panda_jobs import HARVESTER, SITE, File, PandaJob
 from tests.e2e.on_panda import TRF, OnPanda
 from tests.e2e.piloted import Rig, until
@@ -247,7 +247,6 @@ def test_a_task_of_prun_with_a_container_is_finished(panda: OnPanda) -> None:
     assert panda.stored("bed", "user.ada.9.hist.root").read_bytes() == TALES
 
 
-RECORDED = TREE / "tests/adapters/recorded/panda"
 TRAIN = """import pathlib, sys
 assert pathlib.Path("input.txt").read_text().strip() == sys.argv[2], sys.argv
 assert sys.argv[4] == "calib.v7.json"
@@ -261,22 +260,13 @@ SANDBOXES = {"rungen": {"src/train.py": TRAIN}, "runcontainer": {"fill.sh": 'cat
 @pytest.mark.apptainer
 @pytest.mark.parametrize("name", SANDBOXES)
 def test_a_recorded_definition_is_finished_in_apptainer(panda: OnPanda, name: str) -> None:
-    told = json.loads((RECORDED / f"{name}.json").read_text())
-    sandbox = told["jobPars"].partition(" -a ")[2].split()[0]
-    panda.sandbox(sandbox, SANDBOXES[name])
-    # The same in all but this machine's names: where the sandbox lies, which image is there, what the slot has.
-    for theirs, ours in (
-        ("https://panda.example.org:25443", panda.bed.https), ("python%20", "python3%20"),
-        ("atlas/analysisbase:21.2.39", "test-tiny"),
-    ):  # fmt: skip
-        told["jobPars"] = told["jobPars"].replace(theirs, ours)
-    scopes = told["scopeIn"].split(",")
-    inputs = [panda.put(scope, lfn, TALES) for scope, lfn in zip(scopes, told["inFiles"].split(","), strict=True)]
-    names = [each for each in told["outFiles"].split(",") if each != told["logFile"]]
-    outputs = [File(each, "output", scope="user.ada") for each in names]
-    more = {"container_name": "test-tiny"} if told.get("container_name") else {}
-    job = PandaJob(told["transformation"], told["jobPars"], files=[*inputs, *outputs], more=more)
+    job = panda.recorded(name, SANDBOXES[name], TALES)
     number, state = panda.finish(job, runtime="apptainer")
     assert state == "finished", panda.bed.job(number)["piloterrordiag"]
-    made = panda.stored("user.ada", names[0]).read_bytes()
-    assert made in (TALES, 2 * TALES)
+    output = next(each for each in job.files if each.kind == "output")
+    assert panda.stored("user.ada", output.lfn).read_bytes() in (TALES, 2 * TALES)
+    assert job.log is not None
+    assert panda.stored("user.ada", job.log.lfn).is_file()
+    kept = panda.bed.execute("SELECT * FROM DOMA_PANDA.filesTable4 WHERE PandaID = %s AND type <> %s", number, "input")
+    blocks = {each.lfn: each.block for each in (*job.files, job.log) if each.block}
+    assert {each["lfn"]: each["destinationdblock"] for each in kept} == blocks

@@ -50,9 +50,13 @@ def finish(panda: OnPanda, evaluate: str) -> tuple[int, str]:
     """One job of the task on one pilot. JEDI, which owns such jobs, is not in the bed: its name stands in the row."""
     sandbox = panda.sandbox("jobO.1b2c.tar.gz", {"evaluate.sh": evaluate})
     words = f'-o output.json -j "" --inSampleFile input.json {sandbox} -p "sh%20evaluate.sh" '
-    number = panda.bed.submit(PandaJob(f"{TRF}/runHPO-00-00-01", words, more={"jediTaskID": TASK}))
+    return settled(panda, PandaJob(f"{TRF}/runHPO-00-00-01", words, more={"jediTaskID": TASK}))
+
+
+def settled(panda: OnPanda, job: PandaJob, **more: object) -> tuple[int, str]:
+    number = panda.bed.submit(job)
     panda.bed.own(number)
-    ended = panda.run("--max-jobs", "1")
+    ended = panda.run("--max-jobs", "1", **more)
     assert ended.code == 0, ended.err
     panda.bed.own(number, by="")
     return number, panda.bed.run_adder(number)
@@ -86,3 +90,20 @@ def test_an_evaluation_that_fails_settles_nothing(panda: OnPanda) -> None:
     number, state = finish(panda, "exit 9\n")
     assert (state, panda.bed.job(number)["transexitcode"]) == ("failed", "9")
     assert losses(panda) == {"8017/12": None}
+
+
+EVALUATED = """import json, sys
+assert sys.argv[1] == "--lr-from", sys.argv
+lr = json.load(open(sys.argv[2]))["lr"]
+json.dump({"status": 0, "loss": 10 * lr}, open("output.json", "w"))
+"""
+
+
+@pytest.mark.apptainer
+def test_the_recorded_definition_is_finished_in_apptainer(panda: OnPanda) -> None:
+    points(panda, p12=None)
+    job = panda.recorded("runhpo", {"evaluate.py": EVALUATED}, b"")
+    number, state = settled(panda, job, runtime="apptainer")
+    assert state == "finished", panda.bed.job(number)["piloterrordiag"]
+    assert losses(panda) == {"8017/12": 1.0}
+    assert ranges(panda) == {12: FINISHED}
