@@ -271,9 +271,7 @@ def _hand(staging: Staging, payloads: Payloads) -> Hand:
     return lambda task: hands[task.order.kind](task)
 
 
-def offer_of(
-    pilot_id: str, node: Capabilities, free: View, settings: Settings, seconds: float | None = None
-) -> Offer:
+def offer_of(pilot_id: str, node: Capabilities, free: View, settings: Settings, seconds: float | None = None) -> Offer:
     """What is free now, as the queue is told; for so long, else for the whole of a pilot's lifetime."""
     own = (("Requirements", settings.requirements),) if settings.requirements else ()
     return Offer(

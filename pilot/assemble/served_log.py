@@ -1,7 +1,7 @@
 """A job's log, read through the service of its queue: as it was stored, or while it runs by looks into its directory.
 
 A running job is looked at through its heartbeat: each look shows the log's last lines, of which only what is new is
-given on.
+given on. The service has the pilot look again and again while its answers are fetched.
 """
 
 import time
@@ -26,7 +26,7 @@ class ServedLog:
     queue: "OwnQueue"
     job: str
     which: str
-    pause: float = 2.0  # seconds between two questions to the service
+    pause: float = 1.0  # seconds between two questions to the service
     _offset: int = 0
     _live: bool = True
     _shown: str = ""
@@ -57,7 +57,8 @@ class ServedLog:
         """The answer to the last look, if it has come, and another one asked for; else what an attempt has stored."""
         question = f"tail {self.which} {LOOK_LINES}"
         said = self.queue.answer(self.job)
-        if said.question != question or said.answer or time.monotonic() - self._asked > LOOK_SECONDS:
+        new = said.question != question
+        if new or (not said.answer and time.monotonic() - self._asked > LOOK_SECONDS):
             try:
                 self.queue.put_question(self.job, question)
             except PortError as problem:
@@ -65,7 +66,7 @@ class ServedLog:
                     raise
                 return stored  # nothing runs now that could be looked at
             self._asked = time.monotonic()
-        return said.answer if said.question == question else ""
+        return "" if new else said.answer
 
 
 def fresh_part(shown: str, found: str) -> str:

@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Callable
+from itertools import chain, repeat
 from pathlib import Path
 
 import click
@@ -11,6 +13,10 @@ from pilot.cli.queue_text import ended
 from pilot.cli.say import Screen, harmless, one_line, say, say_aside
 from pilot.cli.token_option import TOKEN_FILE
 from pilot.cli.who import user
+from pilot.model.faults import Code
+from pilot.ports import Passing
+
+FIRST_PAUSES, LONGEST_PAUSE = (1.0, 2.0, 4.0), 8.0  # seconds between two questions to a queue that is away
 
 STATE = click.option(
     "--state",
@@ -43,14 +49,37 @@ def logs(job: str, state: Path | None, queue: str | None, follow: bool, which: s
     place = Place(state, kept=True) if state else Place(_at_hand(queue))
     which = which or "stdout"
     log = find_log(job, place, queue, which)
+    more = _patient(log.more) if follow else log.more
     screen = Screen(sys.stdout)
-    said = screen.write(log.more())
+    said = screen.write(more())
     while (follow and log.live()) or log.pending():
         time.sleep(log.pause)
-        said += screen.write(log.more())
-    if not said + screen.write(log.more()):
-        say_aside(f"job {job}: nothing in its {which}{'; --stderr shows the other' if which == 'stdout' else ''}")
+        said += screen.write(more())
+    if not said + screen.write(more()):
+        other = "; --stderr shows the other" if which == "stdout" else ""
+        why = " yet" if log.live() else ": it was empty, or it could not be stored"
+        say_aside(f"job {job}: nothing in its {which}{why}{other}")
     return Exit.OK
+
+
+def _patient(more: Callable[[], bytes]) -> Callable[[], bytes]:
+    """Waits for a queue that does not answer, as pilots do: whoever follows a log outlives its restart."""
+
+    def wait() -> bytes:
+        pauses = chain(FIRST_PAUSES, repeat(LONGEST_PAUSE))
+        told = False
+        while True:
+            try:
+                return more()
+            except Passing as problem:
+                if problem.fault.code is not Code.SERVER_UNREACHABLE:
+                    raise
+                if not told:
+                    say_aside(f"{problem.fault.detail}; waiting for it")
+            told = True
+            time.sleep(next(pauses))
+
+    return wait
 
 
 @group.command(epilog="Example: pilot job kill my-job --queue sqlite:queue.db")

@@ -12,7 +12,7 @@ from typing import cast
 from pilot.assemble.pilot import Pilot, build_pilot, places_of
 from pilot.assemble.stay import least_lifetime
 from pilot.cli import requirements
-from pilot.cli.exits import Exit, Stop
+from pilot.cli.exits import Exit, Stop, exit_of_code
 from pilot.cli.places import Place, made, state_for_one, state_of
 from pilot.cli.say import one_line, say, say_aside
 from pilot.config.problems import ConfigProblems
@@ -97,9 +97,11 @@ def _go(settings: Settings, place: Place, request: Request) -> int:
         say_aside(f"outputs could not be stored and are kept: {again}; {why}")
     if summary.unsent:
         told = "report has" if summary.unsent == 1 else "reports have"
+        _in_trouble(summary)
         say_aside(f"{summary.unsent} {told} not reached the queue: the next pilot with --state {place.path} sends them")
         return Exit.LATER
-    return _exit_code(printer, signals.ended_by, request.reflect or flat, summary.parked)
+    code = _exit_code(printer, signals.ended_by, request.reflect or flat, summary.parked)
+    return _in_trouble(summary) if code == Exit.OK else code
 
 
 def _exit_code(printer: "_Printer", ended_by: list[int], reflect: bool, parked: int) -> int:
@@ -110,6 +112,14 @@ def _exit_code(printer: "_Printer", ended_by: list[int], reflect: bool, parked: 
     if reflect and not printer.all_succeeded:
         return Exit.DISK if printer.output_existed else Exit.NOT_SUCCEEDED
     return Exit.OK
+
+
+def _in_trouble(summary: Summary) -> int:
+    """A pilot that left by itself while its queue did not answer, or not to it, has not ended well: says why."""
+    if summary.trouble is None or summary.why in [each.value for each in Notice]:
+        return Exit.OK
+    say_aside(f"the queue's last answer was none: {summary.trouble.detail or summary.trouble.message}")
+    return exit_of_code(summary.trouble.code)
 
 
 class _Signals:

@@ -26,6 +26,7 @@ class Beaten:
     asked: float
     replies: tuple[BeatReply, ...] = ()
     problem: str = ""
+    code: Code = Code.SERVER_UNREACHABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Looked:
 
     changed: bool
     problem: str = ""
+    code: Code = Code.SERVER_UNREACHABLE
 
 
 class Errands:
@@ -83,21 +85,21 @@ class Errands:
         try:
             return Beaten(asked, tuple(self._pulse.renew(beats)))
         except PortError as problem:
-            return Beaten(asked, problem=problem.fault.detail or problem.fault.message)
+            return Beaten(asked, problem=problem.fault.detail or problem.fault.message, code=problem.fault.code)
 
     def adopt(self, beats: Sequence[Beat], asked: float) -> Beaten:
         """Asks for attempts of an earlier pilot of this state directory again."""
         try:
             return Beaten(asked, tuple(self._pulse.adopt(self._offer().pilot_id, beats)))
         except PortError as problem:
-            return Beaten(asked, problem=problem.fault.detail or problem.fault.message)
+            return Beaten(asked, problem=problem.fault.detail or problem.fault.message, code=problem.fault.code)
 
     def look(self) -> Looked:
         """Watches an empty queue until it changes, for a while; costs the deciding thread nothing meanwhile."""
         try:
             return Looked(self._watched() if self._poll else self._server.changed(LONG_LOOK))
         except PortError as problem:
-            return Looked(False, problem.fault.detail or problem.fault.message)
+            return Looked(False, problem.fault.detail or problem.fault.message, problem.fault.code)
 
     def _watched(self) -> bool:
         until = time.monotonic() + LOOK_FOR

@@ -25,6 +25,7 @@ from pilot.model.report import Report
 from pilot.model.visit import Notice, Summary
 from pilot.ports import BeatReply, Line
 from pilot.shell.alarms import Alarms
+from pilot.shell.contact import Contact
 from pilot.shell.crew import Crew
 from pilot.shell.desk import Desk
 from pilot.shell.errands import NOT_OURS, Beaten, Looked
@@ -51,6 +52,7 @@ class Loop:
         self._alarms = Alarms(self._timers, self._now, self._apply, desk.unit_random, desk.deadlines)
         self._outgoing = Outgoing(self._held, self._alarms, self._apply, desk.grace)
         self._tenure = Tenure(desk, self._timers, self._now, self._apply, steward.rules.phase_pause)
+        self._contact = Contact(desk.ears.on_event, self._now)
         self._lines: list[Line] = []
         self._verdicts: dict[str, int] = {}
         self._wake: float | None = None
@@ -93,7 +95,8 @@ class Loop:
         parked = sum(each.job.phase is Phase.PARKED for each in self._held.values())
         unsent = sum(each.job.ticket(Kind.REPORT) is not None for each in self._held.values())
         lived = self._desk.clock.monotonic() - self._born
-        return Summary(self._desk.pilot_id, self._steward.why, lived, tuple(self._verdicts.items()), parked, unsent)
+        told, why = tuple(self._verdicts.items()), self._steward.why
+        return Summary(self._desk.pilot_id, why, lived, told, parked, unsent, self._contact.trouble)
 
     def _done(self) -> bool:
         if self._steward.stage is not Stage.LEFT:
@@ -187,15 +190,16 @@ class Loop:
 
     def _look(self) -> None:
         self._crew().look(
-            lambda: self.post(self._desk.errands.look()), lambda why: self.post(Looked(False, why.detail))
+            lambda: self.post(self._desk.errands.look()), lambda why: self.post(Looked(False, why.detail, why.code))
         )
 
     def _looked(self, looked: Looked) -> None:
         now, chance = self._now(), self._desk.unit_random()
         if looked.problem:
-            self._desk.ears.on_event("look failed", {"why": looked.problem})
+            self._contact.failed("look failed", looked.problem, looked.code)
             self._steward = hearing.unseen(self._steward, now, chance)
         else:
+            self._contact.answered()
             self._steward = hearing.looked(self._steward, looked.changed, now, chance)
 
     # --- facts ---------------------------------------------------------------------------------------------
@@ -227,6 +231,7 @@ class Loop:
         key = after.key
         if isinstance(fact, facts.Answer):
             self._alarms.answered(key, fact.ticket)
+        self._contacted(fact)
         match fact:
             case facts.Claiming():
                 self._tenure.leases.ask(key, self._now())
@@ -237,7 +242,6 @@ class Loop:
                 self._steward = hearing.nothing(self._steward, key, self._now(), self._desk.unit_random())
             case facts.Broke(kind=Kind.CLAIM):
                 self._steward = hearing.broke(self._steward, key, self._now(), self._desk.unit_random())
-                self._desk.ears.on_event("claim broke", {"why": fact.fault.detail or fact.fault.message})
             case facts.Go():
                 self._desk.ears.on_go(after, fact)
             case facts.Acknowledged(accepted=accepted):
@@ -246,6 +250,13 @@ class Loop:
             self._entered(after)
         if is_over(after):
             self._over(after)
+
+    def _contacted(self, fact: Fact) -> None:
+        if isinstance(fact, facts.Granted | facts.Nothing | facts.Acknowledged | facts.Returned):
+            self._contact.answered()
+        elif isinstance(fact, facts.Broke) and fact.kind in (Kind.CLAIM, Kind.REPORT, Kind.RETURN):
+            why = fact.fault.detail or fact.fault.message
+            self._contact.failed(f"{fact.kind.value} broke", why, fact.fault.code)
 
     def _entered(self, job: Job, spent: float = 0.0) -> None:
         """Sets the alarms of a job's phase; `spent` seconds of it passed under an earlier pilot."""
@@ -335,8 +346,9 @@ class Loop:
 
     def _beaten(self, beaten: Beaten) -> None:
         if not self._tenure.heard(beaten, self._beat):
-            self._desk.ears.on_event("heartbeat failed", {"why": beaten.problem})
+            self._contact.failed("heartbeat failed", beaten.problem, beaten.code)
             return
+        self._contact.answered()
         grants = ((key, each.job.grant) for key, each in self._held.items())
         keys = {(grant.job_id, grant.attempt): key for key, grant in grants if grant is not None}
         for reply in beaten.replies:

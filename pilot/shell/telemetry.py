@@ -23,6 +23,7 @@ from pilot.ports import Clock
 LOG_BYTES = 20_000_000
 _WORD = 60  # characters
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_TROUBLES = frozenset({"look failed", "claim broke", "report broke", "return broke", "heartbeat failed"})
 _QUIET = frozenset({"Claiming", "Nothing", "Saved", "Stopped", "Swept", "Returned", "Go"})
 
 
@@ -43,9 +44,9 @@ class Telemetry:
             pilot=pilot_id,
         ).bind()  # once, not for every line
 
-    def event(self, event: str, fields: dict[str, object], level: str = "info") -> None:
+    def event(self, event: str, fields: dict[str, object], level: str = "") -> None:
         """One line about the pilot itself."""
-        getattr(self._log, level)(event, **fields)
+        getattr(self._log, level or ("warning" if event in _TROUBLES else "info"))(event, **fields)
 
     def fact(self, before: Job, after: Job, fact: Fact, story: Path | None) -> None:
         """One line for one fact of a job; the job's own part of the log is written when its files are to be stored."""

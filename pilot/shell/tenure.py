@@ -11,7 +11,7 @@ brings the next heartbeat forward; a question that is only repeated is answered 
 from collections.abc import Callable, Iterable
 
 from pilot.model.facts import End, Fact
-from pilot.model.faults import Fault
+from pilot.model.faults import Code, Fault, fault
 from pilot.model.job import Cause, Job
 from pilot.ports import Beat, BeatReply, Vitals
 from pilot.shell.crew import Crew
@@ -24,6 +24,7 @@ from pilot.shell.timers import Timers
 Apply = Callable[[Fact], None]
 Post = Callable[[Beaten | Seen], None]
 LOOK_BEFORE = 1.0  # seconds before a heartbeat; what cannot be seen in that time goes with the next one
+_OURS = frozenset({Code.CREDENTIAL_EXPIRED, Code.CREDENTIAL_REFUSED})  # the queue did answer, but not to us
 HURRY_SECONDS = 1.0  # between heartbeats, however many questions the queue has
 
 
@@ -40,6 +41,7 @@ class Tenure:
         self._apply = apply
         self._beating = False
         self._failures = 0
+        self._why = LEASE_LOST  # what the last heartbeat failed of
         self._phase_pause = phase_pause  # 0 = phases are told with the regular heartbeats
         self._moved = False  # a job is in another phase than the queue was told
         self._adopting = False  # until the queue has heard that this pilot took over from an earlier one
@@ -87,7 +89,7 @@ class Tenure:
         self._timers.cancel("beat")
         asked = self._asked = self._now()
         ask = self._desk.errands.adopt if self._adopting else self._desk.errands.beat
-        crew.beat(lambda: post(ask(beats, asked)), lambda why: post(Beaten(asked, problem=why.detail or why.message)))
+        crew.beat(lambda: post(ask(beats, asked)), lambda why: post(_lost(asked, why)))
 
     def unheard(self) -> bool:
         """Whether the last heartbeat failed: the next one waits for its time, however much it is wanted."""
@@ -100,6 +102,7 @@ class Tenure:
             chance = self._desk.unit_random()
             self._timers.set("beat", self.leases.beat_again(self._failures, self._now(), chance), again)
             self._failures += 1
+            self._why = fault(beaten.code, f"the lease was lost: {beaten.problem}")
             return False
         self._failures = 0
         self._adopting = False
@@ -123,7 +126,7 @@ class Tenure:
             return
         for key in self.leases.lost(self._now()):
             self.leases.drop(key)
-            self._apply(End(key, Cause.FENCED, LEASE_LOST))
+            self._apply(End(key, Cause.FENCED, self._why if self._failures and self._why.code in _OURS else LEASE_LOST))
 
     def _beat_of(self, job: Job) -> Beat:
         if job.grant is None:
@@ -168,6 +171,10 @@ class Tenure:
     def _hurry(self, beat: Callable[[], None]) -> None:
         if not self._urgent.isdisjoint(self._answers) and not self._beating:
             self._timers.set("beat", max(self._now(), self._asked + HURRY_SECONDS), beat)
+
+
+def _lost(asked: float, why: Fault) -> Beaten:
+    return Beaten(asked, problem=why.detail or why.message, code=why.code)
 
 
 def _unseen(job: Job, why: Fault) -> Seen:

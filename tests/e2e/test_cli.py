@@ -481,7 +481,9 @@ def test_the_queue_is_enough_to_find_the_state_of_a_pilot_with_nothing_set(rig: 
     assert (again.code, again.err) == (3, "once\n")
     silent = rig.pilot("job", "logs", "mine", "--queue", rig.url)
     assert (silent.code, silent.out) == (0, "")
-    assert silent.err == "pilot: job mine: nothing in its stdout; --stderr shows the other\n"
+    assert silent.err == (
+        "pilot: job mine: nothing in its stdout: it was empty, or it could not be stored; --stderr shows the other\n"
+    )
     assert rig.pilot("job", "logs", "mine", "--stderr", "--queue", rig.url).out == "once\n"
 
 

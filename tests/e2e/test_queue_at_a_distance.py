@@ -428,3 +428,26 @@ def test_a_server_that_hangs_keeps_nobody_from_leaving(far: Far, verb: str) -> N
         _, err = process.communicate(timeout=60)
     assert process.returncode in (143, 75), err
     assert time.monotonic() - began < 12
+
+
+# --- left because nobody answers ---
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "says"), [(gone, 69, "connection refused"), (EXPIRED_TOKEN, 77, "Signature has expired")]
+)
+def test_a_pilot_that_leaves_while_its_queue_is_away_says_so(far: Far, fault: object, code: int, says: str) -> None:
+    far.add("one", "true")
+    words = (*far.pilot_words(), "--idle-exit", "3s")
+    with far.rig.begin(*words, **far.environment()) as pilot, contextlib.ExitStack() as stack:
+        until(lambda: far.states() == ["done"])
+        if isinstance(fault, Fault):
+            far.server.plan.add(fault, times=1000)
+        else:
+            stack.enter_context(gone(far.server))
+        _, err = pilot.communicate(timeout=60)
+    assert pilot.returncode == code, err
+    assert says in err
+    log = (far.rig.root / "state" / "far" / "pilot.log").read_text()
+    [line] = [json.loads(each) for each in log.splitlines() if '"look failed"' in each or '"claim broke"' in each]
+    assert line["level"] == "warning"
