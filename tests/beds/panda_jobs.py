@@ -50,6 +50,7 @@ def queue(name: str) -> dict[str, Any]:
         "copytools": {"rucio": {"setup": ""}}, "acopytools": {"pr": ["rucio"], "pw": ["rucio"]},
         "astorages": {each: [RSE] for each in ("pr", "pw", "read_lan", "write_lan")},
         "timefloor": 600, "is_cvmfs": False, "ddm": RSE, "releases": [], "validatedreleases": "",
+        "environ": "source /x; BED_WORD=here",
     }  # fmt: skip
 
 

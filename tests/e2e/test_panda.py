@@ -74,6 +74,18 @@ def test_a_failing_payload_is_failed_with_our_number_and_text(panda: OnPanda) ->
     assert "7" in row["piloterrordiag"]
 
 
+def test_the_queues_environment_reaches_the_payload(panda: OnPanda) -> None:
+    _, state = panda.finish(PandaJob("/bin/sh", "-c 'echo $BED_WORD >word.txt'", files=[File("word.txt", "output")]))
+    assert state == "finished", panda.bed.errors()
+    assert panda.stored("bed", "word.txt").read_text() == "here\n"
+
+
+def test_inputs_beyond_what_the_queue_takes_decline_the_job(panda: OnPanda) -> None:
+    number, state = panda.finish(PandaJob("/bin/true", files=[File("large.npz", "input", size=30_000 << 20)]))
+    assert state == "failed"
+    assert "at most 20000 MiB of inputs (maxinputsize)" in panda.bed.job(number)["piloterrordiag"]
+
+
 def test_an_output_that_is_missing_fails_the_job(panda: OnPanda) -> None:
     number, state = panda.finish(PandaJob("/bin/true", files=[File("never.txt", "output")]))
     assert state == "failed"
