@@ -13,6 +13,13 @@ from typing import Any
 
 import pytest
 
+from pilot.adapters.credentials_token import TokenFile
+from pilot.adapters.server_calls import Calls
+from pilot.adapters.server_gate import Gate
+from pilot.adapters.server_http import HttpLine
+from pilot.adapters.server_own import OwnServer
+from pilot.model.job import Grant
+from tests.contracts.server_beds import ask, offer
 from tests.e2e.piloted import Rig, until
 from tests.sandboxes import TREE
 
@@ -58,6 +65,15 @@ class Site:
         with self.rig.begin("run", "--queue", self.url, "--format", "json", "--max-jobs", "1", *words,
                             PILOT_CA=str(keys / "ca.pem")) as process:  # fmt: skip
             yield process
+
+    def claim(self, claim_id: str) -> Grant | None:
+        """A claim as a pilot makes it, at once."""
+        keys = self.rig.root / "queue-keys"
+        [token] = keys.glob("pilot-*.token")
+        line = HttpLine(self.url, TokenFile(token), Gate(), str(keys / "ca.pem"), environment={})
+        with contextlib.closing(OwnServer(Calls(line, "default"))) as server:
+            [grant] = server.claim(ask(claim_id, by=offer(claim_id, runtime="bare")))
+        return grant
 
     def log(self, state: str) -> str:
         path = self.rig.root / "state" / state / "pilot.log"
@@ -109,6 +125,14 @@ def test_silence_does_not_end_a_payload(site: Site, leases: float) -> None:
         assert ended(idle)[1][-1]["pilot"]["verdicts"] == {}
     assert (code, said[0]["verdict"], said[0]["attempt"], said[0]["accepted"]) == (0, "succeeded", 1, True)
     assert (site.attempts(), site.stored(), site.results()) == (["1"], ["1"], [(1, "succeeded")])
+
+
+def test_what_ran_out_while_nobody_served_is_nobody_elses_at_once(site: Site) -> None:
+    assert site.claim("first") is not None
+    site.kill()
+    time.sleep(1.1 * LEASE)
+    site.start()
+    assert site.claim("second") is None
 
 
 def test_what_ends_meanwhile_waits_for_the_queue_before_it_is_stored(site: Site) -> None:
