@@ -13,7 +13,7 @@ pauses grow with every empty answer, and half of each is left to chance. A look 
 pause after it.
 
 A pilot whose time is over does not wait for a queue that does not answer: what only waits to be told stays in the
-journal, for the next pilot of the same state.
+journal, for the next pilot of the same state. Claims that hang, and giving them back, it waits for least of all.
 """
 
 from collections.abc import Callable
@@ -71,7 +71,8 @@ class Steward:
 
     `empty` counts empty answers since there was reason to hope, `quiet` those since the last job: pauses grow with it.
     `idle_since` is when the pilot last had something to do; `offered` the free cores at the last empty answer;
-    `ended_at` when the jobs were told to end, `parking` whether storing was told to end as well.
+    `ended_at` when the jobs were told to end, `parking` whether storing was told to end as well; `asked_at` is of the
+    last claims; `returning_since` when nothing was left but claims to be given back.
     """
 
     rules: Rules
@@ -93,12 +94,15 @@ class Steward:
     notice: Notice | None = None
     ended_at: float | None = None
     parking: bool = False
+    asked_at: float = 0.0
+    returning_since: float | None = None
 
 
 Step = tuple[Steward, tuple[Wish, ...]]
 
 # Lost answers in a row after which a queue counts as having nothing, for a pilot that leaves when idle.
 TRIES_BEFORE_IDLE = 5
+HANGING_SECONDS = 10.0  # a claim without an answer for so long is as good as one that was answered with nothing
 
 
 def decide(steward: Steward, seen: Tally, now: float) -> tuple[Steward, tuple[Wish, ...], float | None]:
@@ -138,7 +142,7 @@ def _reason_to_drain(steward: Steward, seen: Tally, now: float) -> str:
         ("max-jobs", rules.max_jobs is not None and steward.claimed >= rules.max_jobs),
         ("lifetime", rules.deadline is not None and now >= _last_claim(rules.deadline, rules)),
         ("timefloor", rules.floor is not None and steward.claimed > 0 and now >= rules.floor),
-        ("idle", _idle_too_long(steward, now)),
+        ("idle", _idle_too_long(steward, seen, now)),
     )
     return next((reason for reason, holds in reasons if reason and holds), "")
 
@@ -152,11 +156,12 @@ def _last_claim(deadline: float, rules: Rules) -> float:
     return deadline - rules.closing - rules.shortest_job
 
 
-def _idle_too_long(steward: Steward, now: float) -> bool:
+def _idle_too_long(steward: Steward, seen: Tally, now: float) -> bool:
     """Idle counts only once the queue has said that it has nothing, or has been silent for a while."""
     if steward.rules.idle_exit is None or steward.idle_since is None:
         return False
-    answered = steward.empty > 0 or steward.failures >= TRIES_BEFORE_IDLE
+    hanging = _asking(steward, seen) > 0 and now - steward.asked_at >= HANGING_SECONDS
+    answered = steward.empty > 0 or steward.failures >= TRIES_BEFORE_IDLE or hanging
     return answered and now - steward.idle_since >= steward.rules.idle_exit
 
 
@@ -165,9 +170,9 @@ def _ask(steward: Steward, seen: Tally, now: float) -> Step:
     if room == 0 or (steward.looking and not more):  # a look may last, and what has become free does not wait for it
         return steward, ()
     if steward.broken:
-        return _claim_again(steward, seen) if now >= steward.next_ask else (steward, ())
+        return _claim_again(replace(steward, asked_at=now), seen) if now >= steward.next_ask else (steward, ())
     if steward.empty == 0 or more:
-        return _claim(steward, seen, room)
+        return _claim(replace(steward, asked_at=now), seen, room)
     if now >= steward.next_ask and not seen.claiming:
         return replace(steward, looking=True, looked_at=now), (Look(),)
     return steward, ()
@@ -178,11 +183,15 @@ def _room(steward: Steward, seen: Tally) -> int:
     unspoken = max(0, seen.free - seen.wanted)
     can_start = unspoken // steward.usual if 0 < steward.usual <= unspoken else min(1, unspoken)
     ahead = max(0, steward.rules.prefetch - (seen.waiting if can_start == 0 else 0))
-    asking = len([each for each in seen.claiming if each not in steward.broken])
+    asking = _asking(steward, seen)
     room = can_start + ahead - asking
     if steward.rules.max_jobs is not None:
         room = min(room, steward.rules.max_jobs - steward.claimed - asking)
     return max(0, room)
+
+
+def _asking(steward: Steward, seen: Tally) -> int:
+    return len([each for each in seen.claiming if each not in steward.broken])
 
 
 def _claim(steward: Steward, seen: Tally, count: int) -> Step:
@@ -203,6 +212,8 @@ def _draining(steward: Steward, seen: Tally, now: float) -> Step:
     """Claims on their way are dropped, jobs ended where somebody or the clock says so; then the pilot leaves."""
     if steward.notice is Notice.LEAVE:
         return replace(steward, stage=Stage.LEFT), (Leave(at_once=True),)
+    only = seen.busy == seen.returning and not seen.parked  # beside claims, which are dropped now
+    steward = replace(steward, returning_since=(steward.returning_since or now) if only else None)
     if _finished(steward, seen, now) or _is_unheard(steward, seen, now):
         return replace(steward, stage=Stage.LEFT), (Leave(),)
     dropped: tuple[Wish, ...] = tuple(Drop(each) for each in seen.claiming)
@@ -243,14 +254,11 @@ def _finished(steward: Steward, seen: Tally, now: float) -> bool:
 
 
 def _is_unheard(steward: Steward, seen: Tally, now: float) -> bool:
-    """Told to end, its window spent, and nothing left but what the queue does not answer to."""
-    if steward.ended_at is None or seen.claiming or seen.busy > seen.telling:
+    """Told to end, its window spent, and nothing left but what the queue does not answer to; claims have less time."""
+    if seen.claiming or seen.busy > seen.telling:
         return False
-    return now >= steward.ended_at + steward.rules.closing
-
-
-def _left(steward: Steward, seen: Tally, now: float) -> Step:
-    return steward, ()
+    ends = (_last_return(steward), _plus(steward.ended_at, steward.rules.closing))
+    return any(each is not None and now >= each for each in ends)
 
 
 def _next_wake(steward: Steward, seen: Tally, now: float) -> float | None:
@@ -263,14 +271,20 @@ def _open_moments(steward: Steward, seen: Tally) -> tuple[float | None, ...]:
     ask = None if steward.looking or not _room(steward, seen) else steward.next_ask
     drain = None if rules.deadline is None else _last_claim(rules.deadline, rules)
     patience = None if rules.idle_exit is None else _plus(steward.parked_since, rules.parked_patience)
-    return ask, drain, rules.floor, patience, _plus(steward.idle_since, rules.idle_exit)
+    hangs = None if rules.idle_exit is None or not _asking(steward, seen) else steward.asked_at + HANGING_SECONDS
+    return ask, drain, rules.floor, patience, _plus(steward.idle_since, rules.idle_exit), hangs
 
 
 def _draining_moments(steward: Steward, seen: Tally) -> tuple[float | None, ...]:
     rules = steward.rules
     end = None if rules.deadline is None or steward.ended_at is not None else rules.deadline - rules.closing
     park = None if steward.ended_at is None or steward.parking else _last_store(steward.ended_at, rules)
-    return end, park, _plus(steward.ended_at, rules.closing), _plus(steward.parked_since, rules.parked_patience)
+    ends = _plus(steward.ended_at, rules.closing), _plus(steward.parked_since, rules.parked_patience)
+    return end, park, _last_return(steward), *ends
+
+
+def _last_return(steward: Steward) -> float | None:
+    return _plus(steward.returning_since, min(LAST_REPORT, steward.rules.closing))
 
 
 def _plus(moment: float | None, seconds: float | None) -> float | None:
@@ -281,5 +295,5 @@ TABLE: dict[Stage, Callable[[Steward, Tally, float], Step]] = {
     Stage.PROBING: _probing,
     Stage.OPEN: _open,
     Stage.DRAINING: _draining,
-    Stage.LEFT: _left,
+    Stage.LEFT: lambda steward, seen, now: (steward, ()),
 }

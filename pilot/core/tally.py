@@ -13,7 +13,8 @@ _TELLING = frozenset({Kind.REPORT, Kind.RETURN})
 class Tally:
     """The jobs and the free cores as they stand now; `wanted` counts cores of jobs that wait for their share.
 
-    `telling` counts those of the busy jobs that are over but for what the queue has still to hear of them.
+    `telling` counts those of the busy jobs that are over but for what the queue has still to hear of them, `returning`
+    those of these that are no more than claims to be given back.
     """
 
     free: int = 0
@@ -24,6 +25,7 @@ class Tally:
     parked: int = 0
     tainted: bool = False
     telling: int = 0
+    returning: int = 0
 
 
 def tally(jobs: Iterable[Job], free: int) -> Tally:
@@ -42,6 +44,7 @@ def tally(jobs: Iterable[Job], free: int) -> Tally:
         parked=parked,
         tainted=any(each.tainted for each in known),
         telling=sum(each.phase is Phase.CLOSED and bool(each.open) and _only_told(each) for each in known),
+        returning=sum(each.phase is Phase.CLOSED and each.grant is None and bool(each.open) for each in known),
     )
 
 

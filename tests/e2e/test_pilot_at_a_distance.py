@@ -363,3 +363,29 @@ def test_a_dry_run_on_a_server_that_is_not_there_says_so(bed: Bed) -> None:
         code, said, err = ended(process)
     bed.server.start()
     assert (code, said, len(err.splitlines())) == (69, [], 1)
+
+
+def test_a_claim_whose_answer_never_ends_keeps_nobody(bed: Bed) -> None:
+    """The pilot leaves within a moment, and what was granted meanwhile is given back by the next of its state."""
+    bed.server.plan.add(Fault(hangs=True, done=True), "claim", times=50)
+    job = bed.add("granted", "true")
+    with bed.pilot() as process:
+        until(lambda: bool(bed.asked("claim")))
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        code, said, _ = ended(process)
+    assert (code, said[-1]["pilot"]["why"]) == (143, "stop")
+    assert time.monotonic() - began < 8.0
+    bed.server.plan.clear()
+    with bed.pilot("--idle-exit", "0.5s") as process:
+        assert ended(process)[0] == 0
+    assert bed.user.show(job).job.verdict == "succeeded"
+
+
+def test_a_claim_that_hangs_is_no_work(bed: Bed) -> None:
+    bed.server.plan.add(Fault(hangs=True), "claim", times=50)
+    began = time.monotonic()
+    with bed.pilot("--idle-exit", "2s") as process:
+        code, said, _ = ended(process, 40.0)
+    assert (code, said[-1]["pilot"]["why"]) == (0, "idle")
+    assert time.monotonic() - began < 20.0

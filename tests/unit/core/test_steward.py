@@ -173,6 +173,7 @@ def test_a_claim_without_an_answer_keeps_its_id_and_its_delay_grows() -> None:
         ({}, {"notice": Notice.DRAIN}, Tally(busy=1), "drain"),
         ({"idle_exit": 5.0}, {"empty": 1, "idle_since": 45.0}, Tally(claiming=("x",)), "idle"),
         ({"idle_exit": 5.0}, {"failures": 5, "idle_since": 45.0}, Tally(claiming=("x",)), "idle"),
+        ({"idle_exit": 5.0}, {"asked_at": 40.0, "idle_since": 39.0}, Tally(claiming=("x",)), "idle"),
     ],
 )
 def test_reasons_to_drain(rules: dict[str, object], changes: dict[str, object], seen: Tally, why: str) -> None:
@@ -190,6 +191,10 @@ def test_reasons_to_drain(rules: dict[str, object], changes: dict[str, object], 
         ({"floor": 10.0}, {"empty": 1}, Tally()),
         ({"idle_exit": 5.0}, {"empty": 1, "idle_since": 45.5}, Tally()),
         ({"idle_exit": 5.0}, {"empty": 0, "failures": 4, "idle_since": 1.0}, Tally()),
+        ({"idle_exit": 5.0}, {"asked_at": 40.1, "idle_since": 1.0}, Tally(claiming=("x",))),
+        ({"idle_exit": 60.0}, {"asked_at": 30.0, "idle_since": 1.0}, Tally(claiming=("x",))),
+        ({}, {"asked_at": 1.0, "idle_since": 1.0}, Tally(claiming=("x",))),
+        ({"idle_exit": 5.0}, {"asked_at": 1.0, "idle_since": 1.0, "broken": ("x",)}, Tally(claiming=("x",))),
         ({"idle_exit": 5.0}, {"empty": 1}, Tally(busy=1)),
         ({"idle_exit": 5.0}, {"empty": 1, "idle_since": 1.0}, Tally(parked=1)),
     ],
@@ -249,6 +254,34 @@ def test_a_pilot_that_need_not_leave_goes_on_telling() -> None:
     assert wishes(steward, Tally(busy=1, telling=1), 10.0**6) == ()
 
 
+def test_a_claim_that_hangs_does_not_keep_an_idle_pilot() -> None:
+    """It is woken for it, and nothing is waited for but the moment that giving it back takes where it can be done."""
+    steward, wanted, _ = decide(opened(idle_exit=2.0), Tally(free=1), 100.0)
+    assert wanted == (Claim("p-1"),)
+    hanging = Tally(free=1, claiming=("p-1",))
+    steward, wanted, wake = decide(steward, hanging, 102.0)
+    assert (steward.stage, wanted, wake) == (Stage.OPEN, (), 110.0)
+    steward, wanted, _ = decide(steward, hanging, 110.0)
+    assert (steward.why, wanted) == ("idle", (Drop("p-1"),))
+    dropped = Tally(free=1, busy=1, telling=1, returning=1)
+    steward, wanted, wake = decide(steward, dropped, 110.0)
+    assert (wanted, wake) == ((), 113.0)
+    assert wishes(steward, dropped, 113.0) == (Leave(),)
+
+
+def test_a_stop_gives_claims_that_hang_less_time_than_reports() -> None:
+    steward = hearing.notice(opened(), Notice.STOP)
+    steward, wanted, _ = decide(steward, Tally(claiming=("p-1",), busy=1, telling=1), 1.0)
+    assert wanted == (Drop("p-1"), EndAll(Cause.PREEMPTED, Code.BATCH_PREEMPTED))
+    both, alone = Tally(busy=2, telling=2, returning=1), Tally(busy=1, telling=1, returning=1)
+    steward, wanted, _ = decide(steward, both, 10.0)
+    assert wanted == (), "a report has the whole window"
+    steward, wanted, wake = decide(steward, alone, 11.0)
+    assert (wanted, wake) == ((), 14.0)
+    assert wishes(steward, replace(alone, parked=1), 14.0) == ()
+    assert wishes(steward, alone, 14.0) == (Leave(),)
+
+
 def test_a_second_stop_leaves_at_once() -> None:
     steward = hearing.notice(hearing.notice(opened(), Notice.STOP), Notice.STOP)
     assert wishes(steward, Tally(busy=1)) == (Leave(at_once=True),)
@@ -304,8 +337,9 @@ def test_the_tally_of_jobs() -> None:
         Job("f", Phase.CLOSED, grant, open=((Kind.REPORT, 1),)),
         Job("g", Phase.CLOSED, grant),
         Job("h", Phase.CLOSED, grant, open=((Kind.REPORT, 1), (Kind.SWEEP, 2))),
+        Job("i", Phase.CLOSED, open=((Kind.RETURN, 1),)),
     )
-    assert tally(jobs, 5) == Tally(5, 6, 2, ("a",), 5, 1, tainted=True, telling=1)
+    assert tally(jobs, 5) == Tally(5, 6, 2, ("a",), 6, 1, tainted=True, telling=2, returning=1)
 
 
 def test_jobs_of_an_earlier_pilot_count_as_claimed() -> None:
