@@ -46,8 +46,8 @@ VERBS = {
     ),
     "report": (
         "`update_job` finished or failed, with timing, metrics, error number and text, metadata, and output report",
-        "columns for shares, isolation and devices: they are in `meta_data`, where the server can store it. The "
-        "checkpoint: the next attempt starts anew",
+        "columns for shares, isolation and devices: they are in `meta_data`, which the server keeps of "
+        "jobs that finished, and only where none came with the job. The checkpoint: the next attempt starts anew",
     ),
     "give_back": (
         f"`update_job` failed with {panda_number(telling.NUMBERED[Verdict.INTERRUPTED])}; PanDA tries again",

@@ -16,6 +16,8 @@ from pilot.model.capability import Accelerator, View
 from pilot.model.copies import replace
 from pilot.model.job import GpuNeeds, Needs, Share
 
+MIB = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
@@ -70,6 +72,21 @@ def can_ever(ledger: Ledger, variants: Sequence[Needs]) -> bool:
     """Whether some variant would fit if every share were back."""
     whole = _usable(ledger)
     return any(_fits(whole, _filled(each, whole)) for each in variants)
+
+
+def why_never(ledger: Ledger, variants: Sequence[Needs]) -> str:
+    """What of the job's needs, of its first variant, is more than this slot ever has."""
+    whole = _usable(ledger)
+    needs = _filled(variants[0], whole)
+    suit = len(suited(whole.accelerators, needs.gpus)) if needs.gpus.count else 0
+    measured = (
+        ("cores", needs.cpus, whole.cpus),
+        ("MiB of memory", -(-needs.memory_bytes // MIB), whole.memory_bytes // MIB),
+        ("MiB of scratch space", -(-needs.scratch_bytes // MIB), whole.scratch_bytes // MIB),
+        ("devices of the kind", needs.gpus.count, suit),
+    )
+    short = [f"{wanted} {what} wanted, {there} here" for what, wanted, there in measured if wanted > there]
+    return "; ".join(short) or "the job's needs are larger than this slot"
 
 
 def hold(ledger: Ledger, key: str, share: Share) -> Ledger:

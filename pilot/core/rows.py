@@ -20,7 +20,7 @@ from pilot.core.steps import (
 from pilot.model import facts
 from pilot.model.copies import replace
 from pilot.model.facts import Broke, Fact
-from pilot.model.faults import Code, fault
+from pilot.model.faults import Code, Fault, fault
 from pilot.model.files import What
 from pilot.model.job import Cause, Job, Phase, Verdict
 from pilot.model.orders import GiveBack, Kind
@@ -37,7 +37,7 @@ def fetch(job: Job, fact: facts.Granted) -> Step:
     """Ours: the files are fetched; what could not be made a job of is declined, so that its report is never lost."""
     ours = replace(job, grant=fact.grant)
     if fact.grant.refusal is not None:
-        return report(move(ours, Phase.CLOSED, Verdict.DECLINED, fact.grant.refusal))
+        return _declined(ours, fact.grant.refusal)
     return order(move(ours, Phase.STAGING_IN), Kind.FETCH)
 
 
@@ -76,7 +76,14 @@ def fail_early(job: Job, fact: Broke) -> Step:
 
 def decline(job: Job, fact: facts.Unfit) -> Step:
     """This slot can never hold the job: no failure of the job's."""
-    return report(move(job, Phase.CLOSED, Verdict.DECLINED, fact.fault))
+    return _declined(job, fact.fault)
+
+
+def _declined(job: Job, why: Fault) -> Step:
+    """Told at once; a queue that waits for an archive of logs gets one, or it would add a complaint of its own."""
+    if job.spec.log_archive is None:
+        return report(move(job, Phase.CLOSED, Verdict.DECLINED, why))
+    return store(job, What.LOGS, Verdict.DECLINED, why)
 
 
 def end_early(job: Job, fact: facts.End) -> Step:

@@ -9,16 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pilot.failpoints import effect
+from pilot.model.job import Job, Verdict
+from pilot.ports import Sandbox
 
 ARCHIVE, STORY = "logs.tgz", "pilot.log"  # in the sandbox, beside what else is ours
 
 
-def archive_of(logs: Path, names: Sequence[str], place: Path) -> Path:
-    """The archive in the folder `place`; one that was made already is kept, so that a retry stores what it holds."""
-    made = place / ARCHIVE
+def archive_of(job: Job, sandbox: Sandbox, names: Sequence[str]) -> Path:
+    """The archive; one that was made already is kept, so that a retry stores what it holds."""
+    made = sandbox.pilot / ARCHIVE
     if not made.exists():
         part = made.with_suffix(".part")
-        _write(logs, names, part)
+        if job.verdict is Verdict.DECLINED:
+            _write_reason(job, sandbox)
+        _write(sandbox.logs, names, part)
         with effect("staging.log-archive"):
             os.replace(part, made)
     return made
@@ -33,6 +37,15 @@ def story_of(log: Path, place: Path) -> Path:
         with effect("staging.story"):
             os.replace(part, made)
     return made
+
+
+def _write_reason(job: Job, sandbox: Sandbox) -> None:
+    """Why a job was declined, in place of the log that it never had; nor had it a sandbox."""
+    for each in (sandbox.root, sandbox.pilot, sandbox.logs):
+        each.mkdir(mode=0o700, parents=True, exist_ok=True)
+    why, log = job.fault, sandbox.logs / "pilot"
+    if why is not None and not log.exists():
+        log.write_text(f"{why.code.value}: {why.message}: {why.detail}\nwhat helps: {why.remedy}\n")
 
 
 def _write(logs: Path, names: Sequence[str], part: Path) -> None:

@@ -295,8 +295,8 @@ class Loop:
 
     def _grant(self, key: str, job: Job) -> None:
         if not books.can_ever(self._ledger, job.spec.needs):
-            detail = "the job's needs are larger than this slot"
-            self._apply(facts.Unfit(key, fault(Code.SLOT_UNFIT, detail)))
+            why = books.why_never(self._ledger, job.spec.needs)
+            self._apply(facts.Unfit(key, fault(Code.SLOT_UNFIT, why)))
             return
         self._ledger, share = books.grant(self._ledger, key, job.spec.needs)
         if share is None:

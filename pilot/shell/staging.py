@@ -178,7 +178,7 @@ class Staging:
         wanted = job.spec.log_archive
         if wanted is None or not has_place(job, wanted):
             return None
-        archive = archive_of(sandbox.logs, (*_LOGS, *_MORE_LOGS), sandbox.pilot)
+        archive = archive_of(job, sandbox, (*_LOGS, *_MORE_LOGS))
         return self._store_one(wanted.name, archive, destination(self._house, job, wanted, wanted.name), abandon)
 
     # --- away ----------------------------------------------------------------------------------------------

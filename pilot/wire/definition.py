@@ -114,7 +114,7 @@ def read_definition(data: Record, image_base: str = "", alike: bool = False) -> 
         needs=_needs(data, alike),
         inputs=_inputs(data),
         outputs=_outputs(data),
-        log=_log(data),
+        log=log_of(data),
         log_guid=text(data, "logGUID"),
         hpo=flag(data, "isHPO"),
     )
@@ -227,7 +227,8 @@ def _outputs(data: Record) -> tuple[FileOut, ...]:
     return tuple(each for each in _all_outputs(data) if each.name != text(data, "logFile"))
 
 
-def _log(data: Record) -> FileOut | None:
+def log_of(data: Record) -> FileOut | None:
+    """Where the archive of the logs goes, where the job wants one."""
     log = text(data, "logFile")
     found = next((each for each in _all_outputs(data) if each.name == log), None) if log else None
     if log and found is None:

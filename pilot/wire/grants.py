@@ -11,12 +11,12 @@ from pilot.model.faults import Code, fault
 from pilot.model.files import Input, Output
 from pilot.model.job import Grant, JobSpec
 from pilot.wire.bounds import bounded, check_inputs
-from pilot.wire.definition import Definition, FileIn, FileOut, Identity, identity_of, job_name, read_definition
+from pilot.wire.definition import Definition, FileIn, FileOut, Identity, identity_of, job_name, log_of, read_definition
 from pilot.wire.envelope import WireError, shown
 from pilot.wire.places import NoStorageError, endpoint_of, url_of
 from pilot.wire.points import Point
-from pilot.wire.reading import Record
-from pilot.wire.receipt import Receipt, receipt_of, write_receipt
+from pilot.wire.reading import Record, text
+from pilot.wire.receipt import Receipt, read_receipt, receipt_of, write_receipt
 from pilot.wire.script import RESERVED
 from pilot.wire.site import Site
 from pilot.wire.transforms import NO_POINT, program_of
@@ -29,9 +29,9 @@ def grant_of(data: Record, site: Site, point: Point = NO_POINT) -> Grant:
         definition = read_definition(data, site.image_base, site.room.alike)
         spec = spec_of(definition, site, point)
     except NoStorageError as problem:
-        return refused(known, site, str(problem), Code.STORAGE_UNKNOWN)
+        return _with_log(refused(known, site, str(problem), Code.STORAGE_UNKNOWN), data, site)
     except WireError as problem:
-        return refused(known, site, str(problem))
+        return _with_log(refused(known, site, str(problem)), data, site)
     receipt = write_receipt(replace(receipt_of(definition, site.batch, site.output), event=point.event))
     return Grant(known.job_id, known.attempt, spec, site.lease_seconds, definition.user, receipt=receipt)
 
@@ -42,6 +42,19 @@ def refused(known: Identity, site: Site, why: str, code: Code = Code.JOB_INVALID
     spec = JobSpec(job_name("", known.job_id), ("false",))
     because = fault(code, why)
     return Grant(known.job_id, known.attempt, spec, site.lease_seconds, receipt=receipt, refusal=because)
+
+
+def _with_log(grant: Grant, data: Record, site: Site) -> Grant:
+    """With the place for its logs, as far as it can be told: PanDA's adder complains of every job without."""
+    try:
+        log, guid = log_of(data), text(data, "logGUID")
+        place = _output(log, site) if log else None
+    except WireError:
+        return grant
+    if log is None or place is None:
+        return grant
+    told = replace(read_receipt(grant.receipt), log=log.name, log_guid=guid, log_endpoint=log.endpoint or site.output)
+    return replace(grant, spec=replace(grant.spec, log_archive=place), receipt=write_receipt(told))
 
 
 def spec_of(definition: Definition, site: Site, point: Point = NO_POINT) -> JobSpec:

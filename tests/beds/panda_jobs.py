@@ -108,7 +108,7 @@ class PandaJob:
             "prodUserID": "/CN=Robot Pilot", "prodUserName": "Robot Pilot", "VO": "wlcg", "cloud": "WORLD",
             "assignedPriority": self.priority, "currentPriority": self.priority, "processingType": "bed",
             "coreCount": 1, "maxCpuCount": 3600, "minRamCount": 100, "minRamUnit": "MB", "maxDiskCount": 100,
-            "maxDiskUnit": "MB",
+            "maxDiskUnit": "MB", "metadata": "",
             "maxWalltime": 3600, "attemptNr": 1, "maxAttempt": 3, "resource_type": "Undefined", "gshare": "Test",
             "destinationSE": RSE, "destinationDBlock": dataset, **self.more,
         }  # fmt: skip

@@ -70,7 +70,8 @@ LOSSES: dict[str, Loss] = {
         ("test_the_first_grant_is_attempt_1_and_carries_the_job", "test_code_travels_with_the_job"),
     ),
     "commands": Loss(
-        "`checkpoint` is no word there, and a job that ends well while it is killed counts as cancelled",
+        "`checkpoint` is no word there, and a job that is killed as its payload ends well counts as cancelled; one "
+        "that is killed while its outputs are being stored finishes all the same",
         (
             "test_a_checkpoint_is_asked_for_once",
             "test_a_job_that_ends_well_while_it_is_cancelled_has_succeeded",

@@ -53,6 +53,9 @@ def test_a_job_with_input_and_output_is_finished_by_the_adder(panda: OnPanda) ->
     assert row["pilottiming"].count("|") == 5
     assert row["starttime"] is not None
     assert row["endtime"] is not None
+    assert row["jobsubstatus"] == "succeeded"
+    [meta] = panda.bed.execute("SELECT metaData FROM DOMA_PANDA.metaTable WHERE PandaID = %s", number)
+    assert json.loads(meta["metadata"])["ml_grid_pilot"]["job_id"] == str(number)
 
 
 @pytest.mark.apptainer
@@ -72,6 +75,39 @@ def test_a_failing_payload_is_failed_with_our_number_and_text(panda: OnPanda) ->
     row = panda.bed.job(number)
     assert (row["piloterrorcode"], row["transexitcode"]) == (1305, "7")
     assert "7" in row["piloterrordiag"]
+
+
+def test_no_match_of_a_pattern_is_a_missing_output(panda: OnPanda) -> None:
+    """Not an empty archive, and not a job that finished."""
+    files = [File("user.none.tgz", "output")]
+    words = """-j "" -r . -o "{'nope*.root': 'user.none.tgz'}" -p "true" """
+    number, state = panda.finish(PandaJob(f"{TRF}/runGen-00-00-02", words, files=files))
+    row = panda.bed.job(number)
+    assert (state, row["piloterrorcode"]) == ("failed", 1165)
+    assert not panda.stored("bed", "user.none.tgz").exists()
+
+
+def test_a_folder_is_no_output(panda: OnPanda) -> None:
+    job = PandaJob("/bin/sh", "-c 'mkdir res; echo 1 >res/f'", files=[File("res", "output")])
+    number, state = panda.finish(job)
+    row = panda.bed.job(number)
+    assert (state, row["piloterrorcode"]) == ("failed", 1165)
+    assert "res: it is a directory" in row["piloterrordiag"]
+
+
+def test_a_payloads_own_result_is_not_ours(panda: OnPanda) -> None:
+    files = [File("result.json", "output")]
+    _, state = panda.finish(PandaJob("/bin/sh", "-c 'echo {} >result.json'", files=files))
+    assert state == "finished", panda.bed.errors()
+
+
+def test_a_storage_that_cannot_be_reached_is_the_sites_fault(panda: OnPanda) -> None:
+    number = panda.bed.submit(
+        PandaJob("/bin/sh", "-c 'touch /tmp/never; echo x >x.txt'", files=[File("x.txt", "output")])
+    )
+    assert panda.run(panda_storages={"OTHER": "file:///nowhere"}).code == 0
+    row = panda.bed.job(number)
+    assert (row["jobstatus"], row["piloterrorcode"], row["transexitcode"]) == ("holding", 1313, None)
 
 
 def test_the_queues_environment_reaches_the_payload(panda: OnPanda) -> None:
@@ -282,3 +318,16 @@ def test_a_recorded_definition_is_finished_in_apptainer(panda: OnPanda, name: st
     kept = panda.bed.execute("SELECT * FROM DOMA_PANDA.filesTable4 WHERE PandaID = %s AND type <> %s", number, "input")
     blocks = {each.lfn: each.block for each in (*job.files, job.log) if each.block}
     assert {each["lfn"]: each["destinationdblock"] for each in kept} == blocks
+
+
+def test_a_declined_job_has_one_error_and_a_log_that_says_why(panda: OnPanda) -> None:
+    job = PandaJob(f"{TRF}/runGen-00-00-02", '-j "" -r . -p "true" --foo=1')
+    number = panda.bed.submit(job)
+    assert panda.run().code == 0
+    assert panda.bed.run_adder(number) == "failed"
+    row = panda.bed.job(number)
+    assert (row["piloterrorcode"], row["ddmerrorcode"]) == (1311, 0)
+    with tarfile.open(panda.stored("bed", f"{job.name}.log.tgz")) as archive:
+        reason = archive.extractfile("pilot.log")
+        assert reason is not None
+        assert b"option --foo not recognized" in reason.read()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pilot.core.ledger import Ledger, can_ever, free, give_back, grant, hold, open_ledger
+from pilot.core.ledger import Ledger, can_ever, free, give_back, grant, hold, open_ledger, why_never
 from pilot.model.capability import Accelerator, View
 from pilot.model.job import GpuNeeds, Needs, Share
 
@@ -74,6 +74,12 @@ def test_devices_that_suit_the_smallest_first(gpus: GpuNeeds, expected: tuple[st
 def test_a_device_that_is_not_well_is_not_there() -> None:
     ledger = open_ledger(View(1, 0, 0, "x86_64", "", (device("a", health="ecc"),)), (0,))
     assert not can_ever(ledger, (Needs(gpus=GpuNeeds(1)),))
+
+
+def test_what_never_fits_says_which_need_what_was_wanted_and_what_is_there() -> None:
+    assert why_never(empty(), (Needs(64, GIB, GIB),)) == "64 cores wanted, 8 here"
+    assert "500000 MiB of memory wanted, 16384 here" in why_never(empty(), (Needs(1, 500000 << 20, GIB),))
+    assert why_never(empty(), (Needs(1, gpus=GpuNeeds(2, 20 * GIB)),)) == "2 devices of the kind wanted, 1 here"
 
 
 def test_can_ever_counts_shares_that_will_come_back_but_not_the_retired() -> None:

@@ -150,6 +150,15 @@ def test_a_place_that_this_pilot_cannot_reach_is_the_sites_matter() -> None:
     assert "knows no storage for the endpoint 'ELSEWHERE'; name it in panda_storages" in found.detail
 
 
+def test_a_declined_job_still_has_a_place_for_its_log() -> None:
+    found = grant_of(definition("echo", transformation="http://x/unknown-trf"), SITE)
+    whole = grant_of(definition("echo"), SITE)
+    assert found.refusal is not None
+    assert found.spec.log_archive == whole.spec.log_archive is not None
+    told, usual = read_receipt(found.receipt), read_receipt(whole.receipt)
+    assert (told.log, told.log_guid, told.log_endpoint) == (usual.log, usual.log_guid, usual.log_endpoint)
+
+
 def test_a_payloads_own_result_is_none_of_ours() -> None:
     assert grant_of(definition("echo"), SITE).spec.contract == ""
 
