@@ -72,6 +72,24 @@ def said(name: str = "a", **more: object) -> Submission:
     return Submission(JobSpec(name=name, **values))  # type: ignore[arg-type]
 
 
+def test_a_job_whose_claim_was_lost_is_free_after_half_an_hour(panda: Panda, clock: HandClock) -> None:
+    """The client heard nothing of it, and will not say a word about it."""
+    panda.user.add([said("a")])
+    (lost,) = panda.acquire()
+    clock.move(1799)
+    assert panda.acquire() == []
+    clock.move(2)
+    (again,) = panda.acquire()
+    assert (again["PandaID"], again["attemptNr"]) == (lost["PandaID"], 2)
+    late = panda.command(job_id=lost["PandaID"], job_status="finished", attempt_nr=1)
+    assert late == "tobekilled"  # nothing is accepted twice
+    assert panda.command(job_id=lost["PandaID"], job_status="starting", attempt_nr=2) == "NULL"
+    clock.move(10_799)
+    assert panda.acquire() == []
+    assert panda.command(job_id=lost["PandaID"], job_status="finished", attempt_nr=2) == "NULL"
+    assert [each.attempt for each in panda.user.results("a")] == [2]
+
+
 def test_arguments_are_strict_in_pandas_words(panda: Panda) -> None:
     wrong = {
         "Argument error: got an unexpected keyword argument 'foo'": {"site_name": "default", "foo": 1},
@@ -148,6 +166,7 @@ def test_what_panda_cannot_say_is_not_given_and_explain_says_why(panda: Panda, p
 def test_a_heartbeat_keeps_the_job_for_three_hours(panda: Panda, clock: HandClock) -> None:
     panda.user.add([said()])
     (found,) = panda.acquire()
+    assert panda.command(job_id=found["PandaID"], job_status="starting", attempt_nr=1) == "NULL"
     for _ in range(3):
         clock.move(1800)
         assert panda.acquire() == []

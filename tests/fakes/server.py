@@ -7,6 +7,7 @@ next `times` requests of one call; everything that came in is kept to be looked 
 import contextlib
 import gzip
 import http.server
+import json
 import socket
 import ssl
 import struct
@@ -21,6 +22,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from pilot.wire import calls
+from tests.fakes.panda import Panda
 from tests.fakes.queue_calls import QueueCalls
 
 GIB = 1 << 30
@@ -122,6 +124,7 @@ class FakeServer:
         plain_panda: bool = False,
     ) -> None:
         self.queue = QueueCalls(path, wall, plain_panda)
+        self.panda: Panda | None = None  # a plain PanDA server's answers, in place of the embedded queue's
         self.plan = Plan()
         self.seen: list[Seen] = []
         self.released = threading.Event()  # lets hanging connections go
@@ -286,6 +289,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         token = seen.headers.get("Authorization", "").removeprefix("Bearer ")
         if fake.tokens is not None and token not in fake.tokens:
             return REFUSE_TOKEN.status, REFUSE_TOKEN.body
+        if fake.panda is not None:
+            return _of_panda(fake.panda, seen)
         if seen.path == calls.ALIVE:
             return fake.queue.alive()
         if seen.path == calls.path("code"):
@@ -342,6 +347,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _bomb(self, size: int) -> None:
         self.wfile.write(self._whole(200, (("Content-Encoding", "gzip"),), _packed_zeros(size >> 20)))
+
+
+def _of_panda(panda: Panda, seen: Seen) -> tuple[int, bytes]:
+    """Arguments of a GET as PanDA reads them out of the query."""
+    asked = json.loads(seen.body or b"{}") if seen.method == "POST" else dict(seen.query)
+    if "job_ids" in asked:
+        asked["job_ids"] = [int(each) for each in asked["job_ids"]]
+    reply = panda.call(seen.method, seen.path, asked)
+    return 200, json.dumps({"success": reply.success, "message": reply.message, "data": reply.data}).encode()
 
 
 @cache

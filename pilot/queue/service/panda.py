@@ -1,7 +1,8 @@
 """PanDA's own calls over the same queue, so that a client of PanDA's can be pointed at it.
 
 A queue of the file is a PanDA site of that name, a job's row its PandaID. Such a client beats every half hour, so
-that its lease is PanDA's three hours, not the queue's minute.
+that its lease is PanDA's three hours, not the queue's minute. Until its first word about a job, which follows at once,
+it has as long as PanDA leaves a job `sent`: an answer that was lost holds the job up no longer.
 """
 
 import secrets
@@ -31,6 +32,7 @@ from pilot.queue.service.state import Service
 PILOT, METACONFIG = "/api/v1/pilot", "/api/v1/metaconfig"
 LEASE_SECONDS = 10_800.0  # after so long without a word PanDA too takes a job for lost
 NO_JOBS = Said(None, "No jobs in PanDA", success=False)
+SENT_SECONDS = 1800.0  # as PanDA: a job given out of which no pilot says a word was never heard of
 MOST_JOBS = 100
 MOST_UPDATES = 1000
 KILL = {"StatusCode": 0, "command": "tobekilled"}
@@ -75,19 +77,19 @@ def _acquire(service: Service, name: str, offer: Offer, count: int) -> list[_Giv
     if mute:
         server.give_back(mute)
     told = [each for _, each in answers if not unsaid(each.spec)]
-    _extend(service, [(each.job_id, each.attempt) for each in told])
+    _extend(service, [(each.job_id, each.attempt) for each in told], SENT_SECONDS)
     ids = panda_rows.ids_of(service.store, [each.job_id for each in told])
     return [_Given(ids[each.job_id], each) for each in told]
 
 
-def _extend(service: Service, attempts: Sequence[tuple[str, int]]) -> None:
+def _extend(service: Service, attempts: Sequence[tuple[str, int]], seconds: float = LEASE_SECONDS) -> None:
     if not attempts:
         return
     with service.store.writing() as db:
         for job_id, number in attempts:
             attempt = fate.attempt_of(db, job_id, number)
             if attempt is not None and attempt.alive:
-                fate.extend(db, attempt, service.wall() + LEASE_SECONDS)
+                fate.extend(db, attempt, service.wall() + seconds)
 
 
 async def update_job(service: Service, _caller: Caller, asked: object) -> Said:
