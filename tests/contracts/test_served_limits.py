@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pilot.adapters.server_calls import Calls
+from pilot.adapters.server_own import OwnServer
 from pilot.model.faults import Code
 from pilot.model.plain import to_plain
 from pilot.ports import Final, Passing
@@ -17,7 +19,7 @@ from pilot.queue.service.limits import Busy, Limits
 from pilot.queue.service.numbers import NoNumbers
 from pilot.queue.service.uploads import Uploads
 from tests.beds.served import Raw, Served, new_queue
-from tests.contracts.server_beds import job
+from tests.contracts.server_beds import job, offer
 
 GRID = "/api/v1/grid/"
 
@@ -119,3 +121,12 @@ def test_one_users_archives_never_push_out_anothers(monkeypatch: pytest.MonkeyPa
     with pytest.raises(Busy):
         put(uploads, "carla", b"c" * 60)
     assert uploads.get("anna", annas) is not None
+
+
+def test_a_pilot_says_that_it_leaves_and_its_heartbeat_line_does_not(small: Served) -> None:
+    lines = [OwnServer(Calls(small.line(Role.PILOT, "pilot"), "default"), leaves=True) for _ in range(2)]
+    lines[0].register(offer("n1/1"))
+    lines[1].close()
+    assert not small.service.left
+    lines[0].close()
+    assert list(small.service.left) == ["n1/1"]
