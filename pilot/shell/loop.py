@@ -263,11 +263,11 @@ class Loop:
         share = self._ledger.share(job.key)
         walltime = share.walltime_seconds if share else 0
         self._alarms.entered(job, max(0.001, walltime - spent) if walltime else 0.0)
+        if job.phase is not Phase.CLOSED:
+            self._tenure.moved()
 
     def _acknowledged(self, job: Job, accepted: bool) -> None:
         report = self._report(job)
-        if job.phase is not Phase.CLOSED:
-            self._tenure.moved()
         reporting = self._desk.clock.monotonic() - self._held[job.key].dossier.since
         timed = replace(report, seconds=replace(report.seconds, reporting=round(reporting, 6)))
         self._tell(timed if accepted else replace(timed, fault=timed.fault or NOT_OURS), accepted)
