@@ -57,6 +57,7 @@ class Registration:
     (0 = they do not grow). Further jobs are wanted only while the pilot is younger than `timefloor_seconds`, and it
     leaves in good order after `lifetime_seconds` (0 = no such limit). A queue that is `offline` gives nothing out, and
     waiting is no use. It wants to hear of changes of phase at once, at most every `phase_pause_seconds` (0 = no).
+    `notes` are for the operator: what of the queue's own data was not understood.
     """
 
     lease_seconds: float
@@ -66,6 +67,7 @@ class Registration:
     timefloor_seconds: float = 0.0
     lifetime_seconds: float = 0.0
     phase_pause_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

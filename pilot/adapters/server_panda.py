@@ -79,7 +79,8 @@ class PandaServer:
         floor = max(ONE_JOB_SECONDS, float(self._queue.timefloor_seconds)) if self._queue else 0.0
         lifetime = float(self._site.limits.walltime_seconds)
         lease = self._site.lease_seconds
-        return Registration(lease, POLL_SECONDS, state, POLL_CAP_SECONDS, floor, lifetime, PHASE_PAUSE_SECONDS)
+        notes = self._queue.notes if self._queue else ()
+        return Registration(lease, POLL_SECONDS, state, POLL_CAP_SECONDS, floor, lifetime, PHASE_PAUSE_SECONDS, notes)
 
     def _resource_types(self) -> tuple[asking.Kind, ...]:
         """What sizes of jobs there are, for a slot that cannot take every one; none where the server does not tell."""

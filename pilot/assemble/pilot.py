@@ -201,6 +201,8 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: OnRep
     )
     registration = server.register(offer_of(pilot_id, node, node.slot, settings))
     log.event("registered", {"queue_state": registration.queue_state, "lease": registration.lease_seconds})
+    if registration.notes:
+        log.event("queue data", {"ignored": "; ".join(registration.notes)})
     rules = rules_of(settings, registration)
     loop = Loop(desk, Steward(rules), books.open_ledger(node.slot, node.cores))
     crew = Crew(loop.post, _hand(staging, payloads), errands.serve)

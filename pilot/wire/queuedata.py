@@ -1,7 +1,8 @@
 """What a site says of its PanDA queue (CRIC's JSON), as far as a pilot acts on it."""
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pilot.wire.envelope import WireError, shown
@@ -21,7 +22,10 @@ _NOT_OURS = re.compile(r"PATH|HOME|TMPDIR|LD_.*|PILOT_.*|X509_.*|.*TOKEN.*|(APPT
 
 @dataclass(frozen=True, slots=True)
 class QueueData:
-    """One queue; sizes in bytes, times in seconds, 0 = no limit. `endpoints` are those it may write to, best first."""
+    """One queue; sizes in bytes, times in seconds, 0 = no limit. `endpoints` are those it may write to, best first.
+
+    `notes` says what is written there and could not be understood: it counts as not written.
+    """
 
     name: str
     resource: str
@@ -35,6 +39,7 @@ class QueueData:
     endpoints: tuple[str, ...] = ()
     hardware: bool = True
     renewal: bool = True
+    notes: tuple[str, ...] = ()
 
 
 def queue_data(data: object, name: str) -> QueueData:
@@ -43,37 +48,48 @@ def queue_data(data: object, name: str) -> QueueData:
     state = text(one, "state")
     if state not in ("", "ACTIVE"):
         raise WireError(f"the queue {name} is {shown(state)}, not ACTIVE")
-    status = text(one, "status")
+    status, notes = text(one, "status"), list[str]()
     if status not in STATUSES:
-        raise WireError(f"the queue {name} has the status {shown(status)}, which is not known here")
+        notes.append(f"status: {shown(status)} is not known here: taken as online")
     catchall = text(one, "catchall")
     return QueueData(
         name=text(one, "nickname") or name,
         resource=text(one, "panda_resource") or name,
         site=text(one, "atlas_site") or text(one, "gstat") or text(one, "panda_resource") or name,
-        status=STATUSES[status],
-        cores=number(one, "corecount", 0),
-        limits=_limits(one),
-        timefloor_seconds=number(one, "timefloor", 0) * 60,
+        status=STATUSES[status if status in STATUSES else ""],
+        cores=_number(one, "corecount", notes),
+        limits=_limits(one, notes),
+        timefloor_seconds=_number(one, "timefloor", notes) * 60,
         image_base=_image_base(catchall),
         environ=tuple(_environ(text(one, "environ"))),
         endpoints=tuple(_endpoints(one)),
         hardware="no_target_architecture" not in catchall,
         renewal="no_token_renewal" not in catchall,
+        notes=tuple(notes),
     )
 
 
-def _limits(one: Record) -> Limits:
+def _number(one: Record, key: str, notes: list[str]) -> int:
+    """A whole number; of a fraction its whole part, and of what is no number none: no slip in a form stops a queue."""
+    value = one.get(key)
+    try:
+        return number({key: math.floor(value)}, key) if isinstance(value, float) else number(one, key, 0)
+    except (WireError, ValueError, OverflowError):
+        notes.append(f"{key}: {shown(value)} is no number that a queue can have: ignored")
+        return 0
+
+
+def _limits(one: Record, notes: list[str]) -> Limits:
     params = one.get("params")
-    graces = record(params, "params") if params else {}
+    graces: Record = params if isinstance(params, Mapping) else {}
     return Limits(
-        memory_bytes=number(one, "maxrss", 0) * MIB,
-        scratch_bytes=number(one, "maxwdir", 0) * MIB,
-        input_bytes=number(one, "maxinputsize", 0) * MIB,
-        walltime_seconds=number(one, "maxtime", 0),
-        memory_grace=number(graces, "pilot_rss_grace", 0),
-        scratch_grace=number(graces, "pilot_maxwdir_grace", 0),
-        walltime_grace=number(graces, "pilot_walltime_grace", 0),
+        memory_bytes=_number(one, "maxrss", notes) * MIB,
+        scratch_bytes=_number(one, "maxwdir", notes) * MIB,
+        input_bytes=_number(one, "maxinputsize", notes) * MIB,
+        walltime_seconds=_number(one, "maxtime", notes),
+        memory_grace=_number(graces, "pilot_rss_grace", notes),
+        scratch_grace=_number(graces, "pilot_maxwdir_grace", notes),
+        walltime_grace=_number(graces, "pilot_walltime_grace", notes),
     )
 
 

@@ -10,7 +10,7 @@ KEYS = {
     "atlas_site": "the site's name towards monitors, where `panda_site` does not say otherwise",
     "gstat": "the same, where there is no `atlas_site`",
     "state": "a queue that is not ACTIVE is refused with that word",
-    "status": "`offline` ends the pilot, `test` asks for tests only, `online` and `brokeroff` work; others are refused",
+    "status": "`offline` ends the pilot, `test` asks for tests only, `online`, `brokeroff` and others work",
     "corecount": "the cores of a multi-core job, by which resource types are chosen that fit the slot",
     "maxrss": "no more memory is told to the server for one job",
     "maxwdir": "no more disk space is told to the server; what a job may fill that does not say how much it needs",

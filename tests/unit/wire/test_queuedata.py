@@ -13,7 +13,7 @@ from pilot.wire.site import Limits
 
 MIB = 1 << 20
 PILOT = Path(__file__).parents[3] / "pilot"
-READERS = ("text", "number", "flag", "get")
+READERS = ("text", "number", "_number", "flag", "get")
 
 CRIC: dict[str, object] = {
     "nickname": "TEST_CE", "panda_resource": "TEST_QUEUE", "atlas_site": "TEST_SITE", "state": "ACTIVE",
@@ -86,7 +86,7 @@ def _owner(node: ast.expr) -> str:
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"state": "NOTACTIVE"}, "not ACTIVE"), ({"status": "weird"}, "not known here"), ({"maxrss": "x"}, "maxrss")],
+    [({"state": "NOTACTIVE"}, "not ACTIVE"), ({"environ": []}, "environ: expected text")],
 )
 def test_a_queue_that_is_no_use(changes: dict[str, object], said: str) -> None:
     with pytest.raises(WireError, match=said):
@@ -96,6 +96,29 @@ def test_a_queue_that_is_no_use(changes: dict[str, object], said: str) -> None:
 def test_an_unknown_queue() -> None:
     with pytest.raises(WireError, match="the queue X is not in the queue data"):
         queue_data({"TEST_CE": CRIC}, "X")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "found"),
+    [
+        ("maxtime", 1.5, 1),
+        ("maxtime", -1, 0),
+        ("maxtime", "yes", 0),
+        ("maxtime", float("nan"), 0),
+        ("maxtime", 1e300, 0),
+        ("maxtime", True, 0),
+        ("maxtime", [], 0),
+    ],
+)
+def test_a_slip_in_a_form_stops_no_queue(key: str, value: object, found: int) -> None:
+    data = queue_data({**CRIC, key: value}, "TEST_CE")
+    assert data.limits.walltime_seconds == found
+    assert [each.partition(":")[0] for each in data.notes] == ([] if found else [key])
+
+
+def test_a_status_that_nobody_knows_is_online_and_told() -> None:
+    data = queue_data({**CRIC, "status": "standby"}, "TEST_CE")
+    assert (data.status, data.notes) == ("online", ("status: 'standby' is not known here: taken as online",))
 
 
 @pytest.mark.parametrize(
