@@ -4,7 +4,9 @@ The tables of words come from the code that translates; what is lost is written 
 port, and the page cannot be drawn when a verb has none.
 """
 
+import ast
 from collections.abc import Callable
+from pathlib import Path
 
 from pilot.adapters.server_panda import PHASE_PAUSE_SECONDS, POLL_CAP_SECONDS, POLL_SECONDS
 from pilot.core.timing import LONGEST_SILENCE
@@ -122,7 +124,8 @@ def page(table: Table) -> str:
         "## Verbs\n",
         table(["ours", "on PanDA", "what is lost"], [[f"`{name}`", *VERBS[name]] for name in verbs]),
         "## Promises of a queue that are not kept\n\n"
-        "The contract of queues is asked of a real PanDA server too, less these:\n",
+        f"The contract of queues is asked of a real PanDA server too. Of its {_promises()} tests {_lost()} fail there, "
+        "and are known to; they stand for these promises:\n",
         table(["promise", "why"], [[name, loss.why] for name, loss in LOSSES.items()]),
         _beyond(table),
         "## What the site's queue data does\n\nOf the queue's JSON (CRIC), from `panda_queue_data` or the server's "
@@ -149,6 +152,16 @@ def _beyond(table: Table) -> str:
     assert not [each for each in CALLS for word in _NOT_YET.values() if word in each]
     rows = [[name, f"`{call}`" if call in CALLS else call, there] for name, (call, there) in BEYOND.items()]
     return "## What PanDA has no word for\n\n" + table(["what", "our own call", "on a plain PanDA server"], rows)
+
+
+def _promises() -> int:
+    """How many tests the contract of queues has; one with several beds or values counts once."""
+    found = ast.parse((Path(__file__).parents[1] / "tests/contracts/test_server.py").read_text()).body
+    return sum(isinstance(each, ast.FunctionDef) and each.name.startswith("test_") for each in found)
+
+
+def _lost() -> int:
+    return sum(len(each.tests) for each in LOSSES.values())
 
 
 def _verdict(verdict: Verdict) -> list[object]:
