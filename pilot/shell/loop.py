@@ -252,7 +252,7 @@ class Loop:
             self._over(after)
 
     def _contacted(self, fact: Fact) -> None:
-        if isinstance(fact, facts.Granted | facts.Nothing | facts.Acknowledged | facts.Returned):
+        if isinstance(fact, facts.Granted | facts.Nothing | facts.Acknowledged):  # to give back heals no claim
             self._contact.answered()
         elif isinstance(fact, facts.Broke) and fact.kind in (Kind.CLAIM, Kind.REPORT, Kind.RETURN):
             why = fact.fault.detail or fact.fault.message

@@ -389,3 +389,23 @@ def test_a_claim_that_hangs_is_no_work(bed: Bed) -> None:
         code, said, _ = ended(process, 40.0)
     assert (code, said[-1]["pilot"]["why"]) == (0, "idle")
     assert time.monotonic() - began < 20.0
+
+
+def test_a_grant_that_makes_no_sense_is_named_when_the_pilot_leaves(rig: Rig) -> None:
+    bed = Bed(rig, 60.0)
+    with contextlib.closing(bed):
+        bed.add("odd", "true")
+        given = bed.server.queue._claim
+
+        def odd(*asked: Any) -> object:
+            answer = to_plain(given(*asked))
+            assert isinstance(answer, dict)
+            return {**answer, "grants": [each and {**each, "attempt": -1} for each in answer["grants"]]}
+
+        bed.server.queue._claim = odd  # type: ignore[method-assign]
+        with bed.pilot("--idle-exit", "1s") as process:
+            code, _, err = ended(process, 40.0)
+        assert code != 0
+        assert "attempt -1" in err.splitlines()[-1]
+        lines = [json.loads(each) for each in (bed.rig.root / "state/far/pilot.log").read_text().splitlines()]
+        assert any(each["level"] == "warning" and "attempt -1" in each.get("why", "") for each in lines)
