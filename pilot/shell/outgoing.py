@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from pilot.model.facts import Broke, Fact
-from pilot.model.faults import Code, fault
+from pilot.model.faults import Code, Fault, Party, fault
 from pilot.model.job import Job
 from pilot.model.orders import Kind, Order
 from pilot.model.report import Report
@@ -76,7 +76,9 @@ class Outgoing:
     def _deadline_passed(self, order: Order, crew: Crew) -> None:
         crew.forget(order.key, order.ticket)
         code = Code.STOP_FAILED if order.kind is Kind.STOP else Code.PILOT_DEADLINE
-        late = fault(code, f"{order.kind}: no answer in time")
+        held = self._held.get(order.key)
+        late = _transfer_late(order.kind, held.job) if held else None
+        late = late or fault(code, f"{order.kind}: no answer in time")
         self._apply(Broke(order.key, order.ticket, order.kind, late))
         if order.kind is Kind.STOP:
             self._give_up_payload(order.key, crew)
@@ -88,3 +90,18 @@ class Outgoing:
                 crew.forget(key, ticket)
                 stuck = fault(Code.STOP_FAILED, "the payload could not be ended")
                 self._apply(Broke(key, ticket, kind, stuck, gone=False))
+
+
+def _transfer_late(kind: Kind, job: Job) -> Fault | None:
+    """A transfer that hangs is its storage's matter: which it was of several cannot be told any more."""
+    if job.grant is None:
+        return None
+    places = {
+        Kind.FETCH: [each.url for each in job.spec.inputs],
+        Kind.STORE: [each.url or each.to for each in job.spec.outputs],
+    }
+    named = [each for each in places.get(kind, []) if each]
+    if not named:
+        return None
+    more = f" or one of {len(named) - 1} more" if named[1:] else ""
+    return fault(Code.PILOT_DEADLINE, f"{kind}: not done in time: {named[0]}{more}", Party.SITE)
