@@ -143,6 +143,15 @@ def test_no_sizes(value: object) -> None:
         parse_size(value)
 
 
+def test_a_storage_that_this_pilot_has_no_way_to_is_refused_at_the_start(home: dict[str, str]) -> None:
+    path = written(home, "panda_storages: {DISK: 'root://se.example.org//data'}\n")
+    with pytest.raises(ConfigProblems) as found:
+        load_settings({}, home)
+    [line] = found.value.lines()
+    assert line.startswith(f"{path}:")
+    assert "'root://se.example.org//data': this pilot stores in mounted file systems only: write file:///PATH" in line
+
+
 def test_a_run_without_files_pays_for_no_parser() -> None:
     program = (
         "import sys\n"
