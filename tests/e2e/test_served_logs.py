@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from pilot.assemble.served_log import fresh_part
 from pilot.model.queue import QueueSettings
 from pilot.queue.service.call import Role
-from pilot.queue.settings import write_settings
+from pilot.queue.settings import change_settings, write_settings
 from pilot.queue.store import create_store, open_store
 from tests.beds.served import Served
 from tests.e2e.piloted import Rig, until
@@ -59,6 +60,28 @@ def test_a_running_jobs_output_is_followed_to_its_end(rig: Rig, served: Served) 
     stranger = rig.pilot("job", "logs", "talker", **environment(served, Role.SUBMITTER, "bob"))
     assert stranger.code != 0
     assert stranger.out == ""
+
+
+def test_who_follows_sees_lines_soon_though_heartbeats_are_seldom(rig: Rig, served: Served) -> None:
+    store = open_store(rig.root / "queue.db")
+    change_settings(store, "default", "owner", {"lease_seconds": 30.0})
+    store.close()
+    user = environment(served, Role.SUBMITTER, "ann")
+    many = LINES.replace("sleep 0.7", "sleep 4")
+    assert rig.pilot("queue", "add", rig.job("talker", "sh", "-c", many), **user).code == 0
+    words = ("run", "--state", rig.root / "state" / "p", "--runtime", "bare", "--max-jobs", "1")
+    with rig.begin(*words, **environment(served, Role.PILOT, "pilot")) as pilot:
+        queue = served.user("ann")
+        until(lambda: queue.show("talker").phase == "running")
+        queue.close()
+        with rig.begin("job", "logs", "-f", "talker", **user) as reader:
+            assert reader.stdout is not None
+            came = [time.monotonic() for _ in iter(reader.stdout.readline, "")]
+        pilot.communicate(timeout=60)
+    assert len(came) == 9
+    lumps = [later - earlier for earlier, later in pairwise(came)]
+    assert sum(each > 0.5 for each in lumps) >= 3, lumps  # heartbeats alone, each 10 s, would bring two lumps
+    assert max(lumps) < 9, lumps
 
 
 def test_a_waiting_job_has_no_output_yet(rig: Rig, served: Served) -> None:
