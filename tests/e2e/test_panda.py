@@ -1,7 +1,11 @@
 """The pilot as a process on a real PanDA server: its own adder has the last word on every job."""
 
+import contextlib
+import http.server
 import json
+import ssl
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -331,3 +335,48 @@ def test_a_declined_job_has_one_error_and_a_log_that_says_why(panda: OnPanda) ->
         reason = archive.extractfile("pilot.log")
         assert reason is not None
         assert b"option --foo not recognized" in reason.read()
+
+
+@contextlib.contextmanager
+def stalling(bed: PandaBed) -> Iterator[str]:
+    """A server whose answers begin and do not go on."""
+    over = threading.Event()
+
+    class Stalls(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"begun")
+            self.wfile.flush()
+            over.wait(60)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stalls)
+    server.daemon_threads = True
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(bed.authority.issue().file)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{server.server_address[1]}"
+    finally:
+        over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_a_sandbox_that_stalls_holds_up_neither_a_kill_nor_the_leaving(panda: OnPanda) -> None:
+    with stalling(panda.bed) as source:
+        words = f'-j "" -r . --sourceURL {source} -a stalls.tgz -p "true"'
+        number = panda.bed.submit(PandaJob(f"{TRF}/runGen-00-00-02", words))
+        with panda.running("--max-jobs", "1") as process:
+            until(lambda: panda.bed.state(number) == "starting")
+            panda.bed.kill(number)
+            killed = time.monotonic()
+            until(lambda: panda.bed.state(number) == "holding")
+            _, err = process.communicate(timeout=20)
+            assert process.returncode == 0, err
+            assert time.monotonic() - killed < 10
+    assert panda.bed.run_adder(number) == "cancelled"
