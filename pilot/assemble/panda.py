@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pilot.adapters.server_panda_order import WordOrder
 
 T = TypeVar("T")
+STORED = ("file",)  # what this pilot has a storage for: endpoints that are reached otherwise are not known here
 _BATCH_KINDS = {"slurm": "SLURM", "condor": "Condor", "pbs": "PBS"}
 
 
@@ -148,7 +149,7 @@ def _endpoints(settings: Settings, line: "HttpLine") -> dict[str, Endpoint]:
 
 def _storages(octets: bytes) -> dict[str, Endpoint]:
     """One after another, since the document of a large grid has thousands, and much about each."""
-    return {name: each for one in members(octets) for name, each in storages(dict([one])).items()}
+    return {name: each for one in members(octets) for name, each in storages(dict([one]), STORED).items()}
 
 
 def _one(octets: bytes, name: str) -> dict[str, object]:

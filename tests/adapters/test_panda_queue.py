@@ -130,6 +130,12 @@ def test_what_is_wrong_is_one_line(files: dict[str, object], more: dict[str, str
     assert said in caught.value.fault.detail
 
 
+def test_an_endpoint_that_is_reached_otherwise_is_not_known_here() -> None:
+    far = {"arprotocols": {"pr": [{"endpoint": "root://se:1094/", "path": "/rse"}]}}
+    site = panda_queue(settings(), line(data=DATA, disks={**DISKS, "FAR": far}), {}, NODE).site
+    assert list(site.endpoints) == ["DISK"]
+
+
 def test_the_example_for_sites_is_a_configuration() -> None:
     path = Path(__file__).parents[2] / "site-configs/panda.yaml"
     found = load_settings({}, {"HOME": "/nowhere"}, path).settings
