@@ -309,7 +309,7 @@ def test_with_nothing_in_hand_a_dead_server_is_left(bed: Bed) -> None:
         until(lambda: bool(bed.asked("changed")))
         bed.server.stop()
         code, said, _ = ended(process, 60.0)
-    assert (code, said[-1]["pilot"]["why"]) == (0, "idle")
+    assert (code, said[-1]["pilot"]["why"]) == (69, "idle")
     bed.server.start()
 
 
