@@ -60,7 +60,7 @@ def report(grant: Grant) -> Report:
     return Report(grant.job_id, grant.attempt, grant.spec.name, Verdict.SUCCEEDED, "", "")
 
 
-def until_it_works(act: Callable[[], object], fails: int = 1) -> object:
+def until_it_works(act: Callable[[], object], fails: int = 1, shows: bool = True) -> object:
     """As the pilot does: the same words again, until they are answered; gives the answer, and counts the failures."""
     seen = 0
     while True:
@@ -70,7 +70,7 @@ def until_it_works(act: Callable[[], object], fails: int = 1) -> object:
             seen += 1
             assert seen <= fails
         else:
-            assert seen == fails, "the fault did not show"
+            assert seen == fails or not shows, "the fault did not show"
             return found
 
 
@@ -83,10 +83,12 @@ def test_no_fault_at_any_call_loses_or_doubles_anything(reached: Reached, verb: 
     owner, pilot = reached.owner(), reached.server_port(QUICK)
     owner.add([job("a"), job("b"), job("c")])
 
+    halved = name == "bomb" and verb in ("claim", "renew", "adopt")  # too much at once is asked for in parts
+
     def call(which: str, act: Callable[[], object]) -> object:
         if which == verb:
             reached.server.plan.add(FAULTS[name], verb)
-        return until_it_works(act, fails=1) if which == verb else act()
+        return until_it_works(act, shows=not halved) if which == verb else act()
 
     call("register", lambda: pilot.register(offer()))
     found = call("claim", lambda: pilot.claim(ask("c1", "c2")))
