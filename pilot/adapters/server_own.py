@@ -17,6 +17,7 @@ from pilot.model.files import CodePack
 from pilot.model.job import Grant, JobSpec
 from pilot.model.plain import PlainError, from_plain, to_plain
 from pilot.model.report import Report
+from pilot.model.rules import broken, placed
 from pilot.ports import Beat, BeatReply, ClaimRequest, PortError, Registration, Unclaim
 from pilot.wire.calls import BATCH_CAP, PATIENCE_CAP_SECONDS
 
@@ -141,6 +142,9 @@ class OwnServer:
             grant = from_plain(Grant, data)
         except PlainError as problem:
             grant = self._refused(data, str(problem))
+        wrong = "" if grant.refusal else broken(grant.spec) or placed(grant.spec)
+        if wrong:
+            grant = self._refused(data, wrong)
         if not (0 < len(grant.job_id) <= ID_CAP and grant.job_id.isprintable() and 0 < grant.attempt < ATTEMPT_CAP):
             raise self._calls.nonsense("claim", f"job {grant.job_id[:50]!r}, attempt {grant.attempt}")
         self._check("claim", "lease_seconds", grant.lease_seconds, LEASE_SECONDS)

@@ -147,7 +147,7 @@ def _collisions(model: JobModel, record: CodePack | None) -> Iterator[Where]:
     taken = dict.fromkeys(record.names if record else (), "the job's code")
     for number, each in enumerate(model.inputs):
         name = each.payload_name
-        if other := _inside(name, taken):
+        if other := _inside(name, taken) or _around(name, taken):
             yield ("inputs", number), f"the name {name!r} is taken by {other}"
         taken[name] = f"inputs[{number}]"
     for number, output in enumerate(model.outputs):
@@ -158,6 +158,10 @@ def _collisions(model: JobModel, record: CodePack | None) -> Iterator[Where]:
 def _inside(name: str, taken: dict[str, str]) -> str:
     steps = name.split("/")
     return next((taken[each] for end in range(len(steps), 0, -1) if (each := "/".join(steps[:end])) in taken), "")
+
+
+def _around(name: str, taken: dict[str, str]) -> str:
+    return next((what for each, what in taken.items() if each.startswith(f"{name}/")), "")
 
 
 # --- the model's errors in the house's words -------------------------------------------------------------------------

@@ -13,11 +13,16 @@ _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-@contextmanager
-def folder(root: Path, *parts: str) -> Iterator[int]:
+def descend(root: Path, *parts: str) -> int:
     """A descriptor of the folder, which can be listed; OSError where a part is a link, or no folder."""
     with _above(root, parts) as above:
-        descriptor = os.open(parts[-1] if parts else ".", _LIST, dir_fd=above)
+        return os.open(parts[-1], _LIST, dir_fd=above)
+
+
+@contextmanager
+def folder(root: Path, *parts: str) -> Iterator[int]:
+    """The folder, open for a while."""
+    descriptor = descend(root, *parts)
     try:
         yield descriptor
     finally:

@@ -1,14 +1,15 @@
 """What the crew works with: every port, and the places and times that the configuration gives."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from pilot.model.faults import Code
+from pilot.model.faults import Code, fault
 from pilot.model.files import Output
-from pilot.model.job import Grant, Job
+from pilot.model.job import Grant, Job, JobSpec
+from pilot.model.rules import broken
 from pilot.ports import (
     Clock,
     Collect,
@@ -59,6 +60,15 @@ def granted(job: Job) -> Grant:
     if job.grant is None:
         raise LookupError(f"{job.key}: not granted")
     return job.grant
+
+
+def sound(grant: Grant) -> Grant:
+    """The grant; one whose job breaks the rules that we rely on, whoever gave it, is to be declined."""
+    problem = broken(grant.spec) if grant.refusal is None else ""
+    if not problem:
+        return grant
+    spec = JobSpec(grant.spec.name[:200] or grant.job_id, ("unknown",))
+    return replace(grant, spec=spec, resume=None, refusal=fault(Code.JOB_INVALID, problem))
 
 
 def sandbox_of(house: House, job: Job) -> Sandbox:

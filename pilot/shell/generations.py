@@ -15,24 +15,35 @@ from pilot.ports import Final
 from pilot.shell import below
 
 _RUNNABLE = 0o100
-_FORMAT = tarfile.PAX_FORMAT
 
 
-def pack(work: Path, name: str, archive: Path) -> None:
-    """A tar without times and owners: the same generation gives the same bytes.
+def pack(work: Path, name: str, archive: Path) -> bool:
+    """A tar without times and owners: the same generation gives the same bytes; False where it is not there any more.
 
     The payload may still be running: its checkpoint folder is walked from one descriptor on, never by its path.
     """
-    with below.folder(work, "checkpoint", name) as generation, tarfile.open(archive, "w", format=_FORMAT) as tar:
-        tar.addfile(_member(name, tarfile.DIRTYPE, 0o755))
-        for place, folders, names, descriptor in os.fwalk(".", dir_fd=generation, follow_symlinks=False):
-            folders.sort()
-            inside = PurePosixPath(name, place)
-            for each in folders:
-                if _is_folder(descriptor, each):
-                    tar.addfile(_member(str(inside / each), tarfile.DIRTYPE, 0o755))
-            for each in sorted(names):
-                _add(tar, descriptor, each, str(inside / each))
+    try:
+        generation = below.descend(work, "checkpoint", name)
+    except (FileNotFoundError, NotADirectoryError):  # the payload took it away, or put a link in its place
+        return False
+    try:
+        with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
+            _pack(tar, name, generation)
+    finally:
+        os.close(generation)
+    return True
+
+
+def _pack(tar: tarfile.TarFile, name: str, generation: int) -> None:
+    tar.addfile(_member(name, tarfile.DIRTYPE, 0o755))
+    for place, folders, names, descriptor in os.fwalk(".", dir_fd=generation, follow_symlinks=False):
+        folders.sort()
+        inside = PurePosixPath(name, place)
+        for each in folders:
+            if _is_folder(descriptor, each):
+                tar.addfile(_member(str(inside / each), tarfile.DIRTYPE, 0o755))
+        for each in sorted(names):
+            _add(tar, descriptor, each, str(inside / each))
 
 
 def _is_folder(above: int, name: str) -> bool:

@@ -28,6 +28,7 @@ from pilot.shell.alarms import Alarms
 from pilot.shell.contact import Contact
 from pilot.shell.crew import Crew
 from pilot.shell.desk import Desk
+from pilot.shell.doors import sound
 from pilot.shell.errands import NOT_OURS, Beaten, Looked
 from pilot.shell.eyes import Seen
 from pilot.shell.outgoing import Outgoing
@@ -133,6 +134,8 @@ class Loop:
         return self._desk.clock.boot()
 
     def _hear(self, message: Message) -> None:
+        if isinstance(message, facts.Granted):
+            message = replace(message, grant=sound(message.grant))
         match message:
             case Notice():
                 self._desk.ears.on_event("notice", {"notice": message.value})

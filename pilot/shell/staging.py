@@ -146,9 +146,7 @@ class Staging:
         if not newest or not granted(job).destination:
             return None
         archive = sandbox.pilot / _CHECKPOINT
-        try:
-            generations.pack(sandbox.work, newest, archive)
-        except (FileNotFoundError, NotADirectoryError):  # the payload took it away, or put a link in its place
+        if not generations.pack(sandbox.work, newest, archive):
             return None
         name = f"checkpoint/{newest}.tar"
         stored = self._store_one(name, archive, self._beside(job, name), abandon)

@@ -1,6 +1,5 @@
 """Checkpoints as archives: what goes in comes out, and nothing else does."""
 
-import contextlib
 import ctypes
 import io
 import os
@@ -113,8 +112,7 @@ def test_a_folder_that_becomes_a_link_meanwhile_leads_nowhere(tmp_path: Path, le
     try:
         for _ in range(TURNS):
             found.add(newest_generation(sandbox))
-            with contextlib.suppress(OSError):
-                generations.pack(sandbox.work, NAME, tmp_path / "a.tar")
+            generations.pack(sandbox.work, NAME, tmp_path / "a.tar")
             assert b"of the node" not in (tmp_path / "a.tar").read_bytes()
     finally:
         over.set()
