@@ -1,5 +1,6 @@
 """Who may do what in a served queue: roles, owners, tokens that are not accepted."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from pilot.queue.service.app import CALLS
 from pilot.queue.service.call import ANYBODY, Role, Spoken
 from pilot.queue.service.keys import KeyFolder, own_tokens, set_up
 from pilot.queue.service.storage_tokens import StorageKey
+from pilot.queue.service.uploads import Uploads
 from tests.beds.served import NAMES, Raw, Served, new_queue
 from tests.contracts.server_beds import ask, job, offer
 
@@ -86,6 +88,8 @@ def test_tokens_that_are_not_accepted(served: Served, folder: Path) -> None:
         "no user": own.key.sign({**good, "sub": ""}),
         "a user that is no name": own.key.sign({**good, "sub": "a\nb"}),
         "a role that is none": own.key.sign({**good, "role": "root"}),
+        "a list of roles": own.key.sign({**good, "role": ["operator"]}),
+        "a table of roles": own.key.sign({**good, "role": {"operator": 1}}),
         "not yet": own.key.sign({**good, "nbf": time.time() + 3600}),
         "too long": "a" * 20_000,
         "changed": own.mint(Role.SUBMITTER, "a", 60)[:-4] + "AAAA",
@@ -220,6 +224,52 @@ def test_code_that_was_never_put_is_asked_for(served: Served) -> None:
     assert (wrong.status_code, "not the one that its digest" in wrong.text) == (422, True)
     raw.close()
     anna.close()
+
+
+def test_a_digest_alone_opens_nobody_elses_code(served: Served) -> None:
+    """Who knows the digest of another's archive, from a log perhaps, could have it unpacked in a job of his own."""
+    archive = b"anna's own"
+    sha256 = hashlib.sha256(archive).hexdigest()
+    anna, berta = (Raw(served, minted(served, Role.SUBMITTER, each)) for each in ("anna", "berta"))
+    asked = {"jobs": [{"spec": to_plain(job("a", code=CodePack(sha256, len(archive))).spec)}]}
+    put = anna.session.put(f"{served.url}/api/v1/grid/code?sha256={sha256}", data=archive, headers=anna.headers)
+    assert put.status_code == 200
+    assert berta.post("/api/v1/grid/add", asked).status_code == 409, "put by another, named by no job yet"
+    assert anna.post("/api/v1/grid/add", asked).status_code == 200
+    assert berta.post("/api/v1/grid/add", asked).status_code == 409, "in another's job"
+    served.service.uploads = Uploads()  # as after a restart
+    assert anna.post("/api/v1/grid/add", asked).status_code == 200, "her own job has brought it"
+    for each in (anna, berta):
+        each.close()
+
+
+BROKEN: dict[str, dict[str, object]] = {
+    "outputs[0].url": {"outputs": [{"name": "keys", "url": "file:///root/.ssh/authorized_keys"}]},
+    "log_archive.url": {"log_archive": {"name": "log.tgz", "url": "file:///etc/cron.d/log"}},
+    "log_archive": {"log_archive": {"name": "../../../etc/cron.d/log"}},
+    "no needs": {"needs": []},
+    "negative cores": {"needs": [{"cpus": -1}]},
+    "negative memory": {"needs": [{"memory_bytes": -1}]},
+    "absurd": {"needs": [{"scratch_bytes": 1 << 60}]},
+    "for ever": {"max_interruptions": 1 << 40},
+    "no command": {"command": []},
+    "NUL": {"command": ["a\0b"]},
+    "oversize": {"command": ["true", "x" * 131_072]},
+    "oversize variable": {"environment": [["A", "x" * 131_071]]},
+    "oversize together": {"command": ["x" * 100_000] * 6},
+    "file and folder": {"inputs": [{"url": "file:///a", "name": "x/y"}, {"url": "file:///b", "name": "x"}]},
+    "twice": {"inputs": [{"url": "file:///a", "name": "x"}, {"url": "file:///b", "name": "x"}]},
+    "endless": {"inputs": [{"url": "file:///" + "a" * 8000, "name": str(each)} for each in range(200)]},
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_job_that_could_never_run_is_not_taken(served: Served, what: str) -> None:
+    anna = Raw(served, minted(served, Role.SUBMITTER, "anna"))
+    reply = anna.post("/api/v1/grid/add", {"jobs": [{"spec": {"name": "a", "command": ["true"], **BROKEN[what]}}]})
+    anna.close()
+    assert (reply.status_code, reply.json()["data"]["code"]) == (422, "job.invalid"), reply.text
+    assert len(reply.text) < 600
 
 
 # --- logs ---

@@ -4,6 +4,7 @@ Who puts more than one user's share pushes out the own oldest archives, never so
 """
 
 import hashlib
+import json
 import re
 import time
 from dataclasses import dataclass
@@ -11,7 +12,12 @@ from dataclasses import dataclass
 from pilot.model.faults import Code
 from pilot.ports import Final
 from pilot.queue.service.limits import Busy, Limits
+from pilot.queue.store import Store
 
+BROUGHT_BY = """
+SELECT 1 FROM (SELECT owner, template FROM job ORDER BY job DESC LIMIT 10000) JOIN template USING (template)
+WHERE owner = ? AND instr(body, ?) LIMIT 1
+"""  # of the newest jobs: who hands in again after a lost answer need not put it again
 KEPT_SECONDS = 900.0
 KEPT_BYTES = 128 << 20  # of all users together
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -56,6 +62,12 @@ class Uploads:
     def _forget_old(self) -> None:
         old = time.monotonic() - KEPT_SECONDS
         self._kept = {key: each for key, each in self._kept.items() if each.at >= old}
+
+
+def brought_by(store: Store, user: str, sha256: str) -> bool:
+    """Whether a job of that user, handed in lately, has that archive; for the database thread."""
+    with store.reading() as db:
+        return db.execute(BROUGHT_BY, (user, json.dumps(check_digest(sha256)))).fetchone() is not None
 
 
 def check_digest(sha256: str) -> str:

@@ -20,7 +20,7 @@ from pilot.queue.service.envelope import enveloped
 from pilot.queue.service.limits import check_room
 from pilot.queue.service.sound import check, check_after, newest
 from pilot.queue.service.state import Service
-from pilot.queue.service.uploads import check_digest
+from pilot.queue.service.uploads import brought_by, check_digest
 from pilot.wire.calls import GIVEN_QUEUE, path
 
 T = TypeVar("T")
@@ -148,16 +148,15 @@ def code_of(service: Service, caller: Caller, name: str, spec: JobSpec) -> bytes
     if spec.code is None:
         return b""
     found = service.uploads.get(caller.user, spec.code.sha256)
-    return found if found is not None else _kept_code(service, name, spec.code)
+    return found if found is not None else _kept_code(service, caller, name, spec.code)
 
 
-def _kept_code(service: Service, name: str, pack: CodePack) -> bytes:
-    """An archive that an earlier job brought."""
-    try:
-        return service.server(name).code(pack)
-    except Final as problem:
-        put = f"PUT {path('code')}?sha256={pack.sha256}"
-        raise Final(Code.STORAGE_EXISTS, f"the job's code is not here (any more): {put} first") from problem
+def _kept_code(service: Service, caller: Caller, name: str, pack: CodePack) -> bytes:
+    """An archive that an earlier job of the same user brought: a digest alone opens nobody else's."""
+    if not brought_by(service.store, caller.user, pack.sha256):
+        put = f"PUT {path('code')}?sha256={pack.sha256[:64]}"
+        raise Final(Code.STORAGE_EXISTS, f"the job's code is not here (any more): {put} first")
+    return service.server(name).code(pack)
 
 
 async def find(service: Service, caller: Caller, asked: object) -> Sequence[JobRow]:
