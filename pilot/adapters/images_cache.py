@@ -20,10 +20,14 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class ImageStore:
-    """`store` is ours to write, `more` may be read-only; `receipts` is where digests are remembered."""
+    """`store` is ours to write, `more` may be read-only; `receipts` is where digests are remembered.
 
-    def __init__(self, store: Path, more: Sequence[Path], receipts: Path) -> None:
+    Where `roots` are given, an image that is named by its path must lie in a store or below one of them.
+    """
+
+    def __init__(self, store: Path, more: Sequence[Path], receipts: Path, roots: Sequence[Path] = ()) -> None:
         self._stores = (store, *more)
+        self._roots = tuple(each.resolve() for each in (*self._stores, *roots)) if roots else ()
         self._receipts = Receipts(receipts / "images")
         self._lock = threading.Lock()  # two jobs of one image must not both read all of it
         self._held: dict[str, int] = {}
@@ -82,6 +86,10 @@ class ImageStore:
         if not os.path.exists(path):
             raise Final(Code.IMAGE_MISSING, f"{path}: no such image on this node")
         real = Path(path).resolve()
+        if self._roots and not any(real.is_relative_to(each) for each in self._roots):
+            raise Final(
+                Code.JOB_INVALID, f"{path}: jobs of this queue may name images of the node's stores and of /cvmfs"
+            )
         if real.is_dir() and any(store.resolve().is_relative_to(real) for store in self._stores):
             raise Final(Code.JOB_INVALID, f"{path}: a directory that holds the image store is no image")
         form = DIRECTORY if os.path.isdir(path) else SIF

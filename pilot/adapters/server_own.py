@@ -142,7 +142,7 @@ class OwnServer:
             grant = from_plain(Grant, data)
         except PlainError as problem:
             grant = self._refused(data, str(problem))
-        wrong = "" if grant.refusal else broken(grant.spec) or placed(grant.spec)
+        wrong = broken(grant.spec) or placed(grant.spec)
         if wrong:
             grant = self._refused(data, wrong)
         if not (0 < len(grant.job_id) <= ID_CAP and grant.job_id.isprintable() and 0 < grant.attempt < ATTEMPT_CAP):

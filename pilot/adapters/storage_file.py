@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pilot.adapters.file_url import path_of
 from pilot.adapters.part_file import PartFile
+from pilot.adapters.storage_places import Permitted
 from pilot.adapters.sums import Sums, Write, adler32
 from pilot.failpoints import effect
 from pilot.model.faults import Code
@@ -129,26 +130,17 @@ def _kind(mode: int) -> str:
 
 
 class FileStorage:
-    """file:// URLs; `readable` and `writable` name the only folders that jobs may mean, empty = anywhere.
+    """file:// URLs, as far as `permitted` lets jobs use this machine's files."""
 
-    `closed` are the pilot's own files and folders: its token, its journal, other jobs' sandboxes are no one's input.
-    """
-
-    def __init__(
-        self, readable: tuple[Path, ...] = (), writable: tuple[Path, ...] = (), closed: tuple[Path, ...] = ()
-    ) -> None:
-        self._readable = readable
-        self._writable = writable
-        self._closed = tuple(Path(os.path.realpath(each)) for each in closed)
+    def __init__(self, permitted: Permitted | None = None) -> None:
+        self._permitted = permitted or Permitted()
 
     def fetch(self, url: str, target: Path, abandon: Abandon) -> FileRecord:
         """Copies the file to `target`, in place of an older one. No sync: scratch does not outlive its node."""
         path = path_of(url)
         with _source(path, _FETCH_FROM) as source:
             place = Path(os.readlink(f"/proc/self/fd/{source.fd}"))
-            _within(self._readable, place, url)
-            if any(place.is_relative_to(each) for each in self._closed):
-                raise Final(Code.STORAGE_DENIED, f"{url}: it is the pilot's own")
+            self._permitted.may_read(place, source.seen, url)
             with _FETCH_TO.told(target), _part(target, _STAGED_MODE) as part:
                 sums = source.read(_writer(part.fd, _FETCH_TO, target), abandon)
                 part.replace(target.name)
@@ -157,17 +149,12 @@ class FileStorage:
     def store(self, source: Path, url: str, abandon: Abandon) -> FileRecord:
         """Copies `source` to a name that must be free, or already hold the very same bytes."""
         target = path_of(url)
-        _within(self._writable, Path(os.path.realpath(target)), url)
+        self._permitted.may_write(Path(os.path.realpath(target)), url)
         with _source(source, _STORE_FROM, os.O_NOFOLLOW) as opened:
             sums = None if os.path.lexists(target) else _stored(opened, target, abandon)
             if sums is None:
                 sums = _already_there(opened, target, abandon)
         return _record(source.name, url, sums)
-
-
-def _within(folders: tuple[Path, ...], path: Path, url: str) -> None:
-    if folders and not any(path.is_relative_to(folder) for folder in folders):
-        raise Final(Code.STORAGE_DENIED, f"{url}: this site lets jobs use only {', '.join(map(str, folders))}")
 
 
 def _record(name: str, url: str, sums: Sums) -> FileRecord:

@@ -20,11 +20,12 @@ from pilot.adapters.runtime_bare import BareRuntime
 from pilot.adapters.storage_file import FileStorage
 from pilot.adapters.system import SystemClock
 from pilot.assemble.queue import matcher, queue_path
-from pilot.assemble.server import is_remote, remote_storages, secret_files
+from pilot.assemble.server import is_remote, remote_storages
 from pilot.assemble.server import servers_of as remote_servers
 from pilot.assemble.stay import is_offline, refusal, rules_of, seconds_left
+from pilot.assemble.storages import permitted
 from pilot.config.home import home
-from pilot.config.settings import Settings
+from pilot.config.settings import CVMFS, Settings
 from pilot.core import ledger as books
 from pilot.core.grants import capabilities
 from pilot.core.steward import Steward
@@ -145,7 +146,8 @@ def images_of(settings: Settings, cache: Path) -> "ImageStore":
     """The images of this node."""
     from pilot.adapters.images_cache import ImageStore
 
-    return ImageStore(cache / "images", tuple(map(Path, settings.images)), cache / "receipts")
+    roots = (CVMFS,) if is_remote(settings.queue) else ()
+    return ImageStore(cache / "images", tuple(map(Path, settings.images)), cache / "receipts", roots)
 
 
 def probe_node(settings: Settings, scratch: Path, cache: Path) -> Capabilities:
@@ -175,7 +177,7 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: OnRep
         runtime=runtime_of(settings, places.cache),
         launcher=launcher,
         images=images,
-        storage={"file": FileStorage(closed=_closed(settings, places)), **remote_storages(settings)},
+        storage={"file": _files(settings, places), **remote_storages(settings)},
         collect=Outputs(),
         unpack=unpack,
         clock=clock,
@@ -217,10 +219,8 @@ def build_pilot(settings: Settings, places: Places, flat: bool, on_report: OnRep
     return Pilot(loop, closers, None if waiting else refusal(settings, node, registration))
 
 
-def _closed(settings: Settings, places: Places) -> tuple[Path, ...]:
-    """What no job may name as its input, though this user can read it."""
-    own = (places.state / name for name in ("journal", "pilot.log", "job.db"))
-    return (*secret_files(settings), *own, places.scratch / "jobs", places.scratch / "kept")
+def _files(settings: Settings, places: Places) -> FileStorage:
+    return FileStorage(permitted(settings, places.state, places.scratch, places.cache))
 
 
 def _house(settings: Settings, places: Places, flat: bool) -> House:

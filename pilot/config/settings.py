@@ -38,6 +38,8 @@ class Settings:
     cache: str = ""
     images: tuple[str, ...] = ()
     binds: tuple[str, ...] = ()
+    storage_read: tuple[str, ...] = ()
+    storage_write: tuple[str, ...] = ()
     runtime: str = "apptainer"
     apptainer: str = ""
     cpus: int = 0
@@ -97,6 +99,10 @@ KEYS: dict[str, Key] = {
     "cache": Key(readers.absolute, "images, receipts and downloads that outlive a pilot"),
     "images": Key(_PATHS, "further directories that hold images, read-only ones too"),
     "binds": Key(readers.several(readers.mountable), "the site's directories that every payload sees, read-only"),
+    "storage_read": Key(_PATHS, "the only folders of `file://` inputs; none: all but private places (docs/connect.md)"),
+    "storage_write": Key(
+        _PATHS, "the only folders of `file://` outputs; none: all but private places (docs/connect.md)"
+    ),
     "runtime": Key(readers.choice("apptainer", "bare"), "how payloads are contained; `bare` is no container at all"),
     "apptainer": Key(readers.absolute, "the program to use; without it, PATH, CVMFS and the cache are searched"),
     "cpus": Key(_COUNT, "the most cores that this slot may use; 0 = all that it has"),

@@ -17,6 +17,7 @@ import pytest
 
 from pilot.adapters.file_url import path_of, url_of
 from pilot.adapters.storage_file import FileStorage
+from pilot.adapters.storage_places import Permitted, followed, personal
 from pilot.model.faults import Code
 from pilot.ports import Abandoned, Final, Passing, PortError, Storage
 
@@ -324,7 +325,7 @@ def test_a_site_can_say_where_jobs_may_read_and_write(here: Path) -> None:
         _written(here / name / "file")
     (here / "shared" / "way-out").symlink_to(here / "private" / "file")
     (here / "shared" / "door").symlink_to(here / "private")
-    storage = FileStorage(readable=(here / "shared",), writable=(here / "shared",))
+    storage = FileStorage(Permitted(readable=(here / "shared",), writable=(here / "shared",)))
     assert storage.fetch(url_of(here / "shared" / "file"), here / "ok", never).bytes == 4
     for name in ("private/file", "shared/way-out"):
         error = refusal(lambda name=name: storage.fetch(url_of(here / name), here / "input", never))
@@ -339,11 +340,33 @@ def test_what_is_the_pilots_own_is_no_ones_input(here: Path) -> None:
     for name in ("token", "journal/one"):
         _written(here / name)
     (here / "way-in").symlink_to(here / "token")
-    storage = FileStorage(closed=(here / "token", here / "journal"))
+    storage = FileStorage(Permitted(closed=followed((here / "token", here / "journal"))))
     for name in ("token", "journal/one", "way-in"):
         error = refusal(lambda name=name: storage.fetch(url_of(here / name), here / "input", never))
-        assert error.fault.code is Code.STORAGE_DENIED
+        assert error.fault.code is Code.JOB_INVALID
     assert not (here / "input").exists()
+    (here / "ok").write_bytes(b"more")
+    for name in ("journal/two", "token"):
+        error = refusal(lambda name=name: storage.store(here / "ok", url_of(here / name), never))
+        assert error.fault.code is Code.JOB_INVALID
+    assert not (here / "journal" / "two").exists()
+
+
+def test_what_an_owner_keeps_to_himself_is_an_input_only_where_the_site_says_so(here: Path) -> None:
+    _written(here / "key", b"data").chmod(0o600)
+    error = refusal(lambda: FileStorage(Permitted(private=False)).fetch(url_of(here / "key"), here / "in", never))
+    assert error.fault.code is Code.STORAGE_DENIED
+    for permitted in (Permitted(), Permitted(readable=(here,), private=False)):
+        assert FileStorage(permitted).fetch(url_of(here / "key"), here / "in", never).bytes == 4
+
+
+def test_programs_and_keys_of_a_user_are_no_outputs(here: Path) -> None:
+    _written(here / "key")
+    storage = FileStorage(Permitted(closed=followed(personal(here)), fixed=(here / "bin",)))
+    for name in (".ssh/authorized_keys", ".bashrc", ".config/pilot/config.yaml", "bin/ls"):
+        error = refusal(lambda name=name: storage.store(here / "key", url_of(here / name), never))
+        assert error.fault.code is Code.JOB_INVALID
+    assert sorted(each.name for each in here.iterdir()) == ["key"]
 
 
 # --- URLs -----------------------------------------------------------------------------------------------------------
