@@ -19,5 +19,7 @@ def test_strangers_jobs_name_images_of_stores_and_given_roots_alone(tmp_path: Pa
             images.resolve(str(tmp_path / path), "")
         assert refused.value.fault.code is Code.JOB_INVALID
     for path in ("store/image", "cvmfs/image"):
-        assert images.resolve(str(tmp_path / path), "").form == "directory"
+        with pytest.raises(Final) as looked_at:  # it may be named, and is no image
+            images.resolve(str(tmp_path / path), "")
+        assert looked_at.value.fault.code is Code.IMAGE_CORRUPT
     images.close()
