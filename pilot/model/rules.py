@@ -36,8 +36,10 @@ def _problems(spec: JobSpec) -> Iterator[str]:
     if not spec.command or not spec.command[0]:
         yield "it has no command"
     yield from _needs(spec.needs)
-    if not 0 <= spec.max_interruptions <= ENDS_CAP or not 1 <= spec.attempts <= ENDS_CAP:
-        yield f"attempts and max_interruptions: between 1, or 0, and {ENDS_CAP}"
+    if not 1 <= spec.attempts <= ENDS_CAP:
+        yield f"attempts: between 1 and {ENDS_CAP}"
+    if not 0 <= spec.max_interruptions <= ENDS_CAP:
+        yield f"max_interruptions: between 0 and {ENDS_CAP}"
     if not 0 <= spec.checkpoint_interval <= LARGEST:
         yield "checkpoint: an interval below zero, or without end"
     yield from _words(spec)

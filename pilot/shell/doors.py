@@ -64,11 +64,11 @@ def granted(job: Job) -> Grant:
 
 def sound(grant: Grant) -> Grant:
     """The grant; one whose job breaks the rules that we rely on, whoever gave it, is to be declined."""
-    problem = broken(grant.spec) if grant.refusal is None else ""
+    problem = broken(grant.spec)
     if not problem:
         return grant
     spec = JobSpec(grant.spec.name[:200] or grant.job_id, ("unknown",))
-    return replace(grant, spec=spec, resume=None, refusal=fault(Code.JOB_INVALID, problem))
+    return replace(grant, spec=spec, resume=None, refusal=grant.refusal or fault(Code.JOB_INVALID, problem))
 
 
 def sandbox_of(house: House, job: Job) -> Sandbox:

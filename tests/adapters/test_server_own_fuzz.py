@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from pilot.model.job import Grant, JobSpec, Verdict
 from pilot.model.plain import to_plain
 from pilot.model.queue import Explanation, JobRow, JobState, JobView, QueueSettings
 from pilot.model.report import Report
+from pilot.model.rules import broken, placed
 from pilot.ports import Beat, BeatReply, PortError, Registration, Unclaim
 from pilot.wire.envelope import MOST, Reply
 from tests.contracts.server_beds import ask, offer
@@ -86,6 +88,7 @@ def check(verb: str, found: object) -> None:
         for each in found:  # type: ignore[attr-defined]
             assert each is None or (LEASE_SECONDS[0] <= each.lease_seconds <= LEASE_SECONDS[1] and each.job_id)
             assert each is None or 0 < each.attempt < ATTEMPT_CAP
+            assert each is None or broken(each.spec) == placed(each.spec) == ""
     if verb in ("renew", "adopt"):
         assert [(each.job_id, each.attempt) for each in found] == [("j", 1)]  # type: ignore[attr-defined]
     if verb == "report":
@@ -112,6 +115,23 @@ def test_what_is_good_is_read() -> None:
     for verb, good in GOOD.items():
         octets = json.dumps({"success": True, "message": "", "data": to_plain(good)}).encode()
         check(verb, act(verb, octets))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"needs": []}, {"needs": [{"cpus": -1}]}, {"command": []}, {"max_interruptions": 1 << 40},
+     {"outputs": [{"name": "a", "url": "file:///root/.ssh/authorized_keys"}]},
+     {"log_archive": {"name": "a", "url": "file:///etc/cron.d/a"}}],
+)  # fmt: skip
+def test_a_grant_that_no_pilot_could_run_is_refused_and_others_go_on(more: dict[str, object]) -> None:
+    bad = {"job_id": "j", "attempt": 1, "lease_seconds": 60.0, "spec": {"name": "x", "command": ["true"], **more}}
+    data = {"grants": [bad], "version": "1"}
+    (found,) = act("claim", json.dumps({"success": True, "message": "", "data": data}).encode())  # type: ignore[misc]
+    assert found.refusal.code == "job.invalid"
+    given = {"party": "job", "code": "image.unfit", "message": "m", "remedy": "r"}
+    data = {"grants": [{**bad, "refusal": given}], "version": "1"}
+    check("claim", act("claim", json.dumps({"success": True, "message": "", "data": data}).encode()))
+    assert (found.job_id, found.spec.outputs, found.spec.log_archive) == ("j", (), None)
 
 
 @settings(max_examples=800, deadline=1000, suppress_health_check=[HealthCheck.too_slow])

@@ -15,7 +15,7 @@ import pytest
 
 from pilot.adapters.matcher_classad import ClassAdMatcher
 from pilot.model.files import Output
-from pilot.model.job import JobSpec
+from pilot.model.job import Grant, JobSpec
 from pilot.model.plain import to_plain
 from pilot.model.queue import QueueSettings, QueueState, Submission
 from pilot.ports import BeatReply
@@ -84,7 +84,7 @@ class Bed:
         self._store.close()
 
 
-def _plain(reply: BeatReply) -> dict[str, Any]:
+def _plain(reply: BeatReply | Grant) -> dict[str, Any]:
     found = to_plain(reply)
     assert isinstance(found, dict)
     return found
@@ -336,6 +336,29 @@ def test_further_jobs_are_taken_only_while_the_pilot_is_young(bed: Bed) -> None:
         code, said, _ = ended(process)
     assert (code, said[-1]["pilot"]["why"]) == (0, "timefloor")
     assert [bed.verdicts(each) for each in (first, second, third)] == [["succeeded"], ["succeeded"], []]
+
+
+@pytest.mark.parametrize("more", [{"needs": []}, {"command": []}, {"needs": [{"cpus": -4}]}])
+def test_a_grant_that_breaks_the_rules_is_declined_and_the_pilot_goes_on(bed: Bed, more: dict[str, object]) -> None:
+    bad, good = bed.add("bad", "true"), bed.add("good", "true")
+    claim = bed.server.queue._claim
+
+    def spoilt(asked: Any, queue: LocalQueue) -> Any:
+        answer: Any = claim(asked, queue)
+        grants = [_plain(each) if each else None for each in answer["grants"]]
+        for each in (each for each in grants if each and each["job_id"] == bad):
+            each["spec"] |= more
+        return {**answer, "grants": grants}
+
+    bed.server.queue._claim = spoilt  # type: ignore[method-assign]
+    with bed.pilot("--idle-exit", "1s") as process:
+        code, said, _ = ended(process)
+    assert code == 0
+    found = {each["job_id"]: each for each in said if "job_id" in each}
+    assert (found[bad]["verdict"], found[bad]["fault"]["code"], found[bad]["fault"]["party"]) == (
+        "declined", "job.invalid", "job",
+    )  # fmt: skip
+    assert found[good]["verdict"] == "succeeded"
 
 
 # ---- the dry run

@@ -202,6 +202,10 @@ def test_images(folder: Path, image: str, reference: str | None, pin: str) -> No
         ("inputs: [{url: 'file:///a', sha256: abc}]", "3:37: inputs[0].sha256: 'abc' is no checksum: 64"),
         ("inputs: [{url: 'file:///a', mode: stag}]", "3:35: inputs[0].mode: text 'stag' is not one of stage, stream"),
         ("inputs: [{url: 'file:///a'}, {url: 'file:///b/a'}]", "3:30: inputs[1]: the name 'a' is taken by inputs[0]"),
+        (
+            "inputs: [{url: 'file:///a', as: x/y}, {url: 'file:///b', as: x}]",
+            "3:39: inputs[1]: the name 'x' is taken by inputs[0]",
+        ),
         ("inputs: [{url: 'file:///a'}, {url: 'file:///b', as: a/b}]", "3:30: inputs[1]: the name 'a/b' is taken by"),
         ("inputs: [{url: 'file:///a'}]\noutputs: [{name: a}]", "4:11: outputs[0]: the name 'a' is taken by inputs[0]"),
         ("outputs: [{name: ../x}]", "3:18: outputs[0].name: '../x' leads out of the working directory"),
