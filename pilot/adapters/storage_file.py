@@ -137,9 +137,9 @@ class FileStorage:
 
     def fetch(self, url: str, target: Path, abandon: Abandon) -> FileRecord:
         """Copies the file to `target`, in place of an older one. No sync: scratch does not outlive its node."""
-        path = path_of(url)
-        with _source(path, _FETCH_FROM) as source:
-            place = Path(os.readlink(f"/proc/self/fd/{source.fd}"))
+        place = _place(path_of(url), _FETCH_FROM)
+        with _source(place, _FETCH_FROM, os.O_NOFOLLOW) as source:
+            _unmoved(source.fd, place, url)
             self._permitted.may_read(place, source.seen, url)
             with _FETCH_TO.told(target), _part(target, _STAGED_MODE) as part:
                 sums = source.read(_writer(part.fd, _FETCH_TO, target), abandon)
@@ -148,13 +148,29 @@ class FileStorage:
 
     def store(self, source: Path, url: str, abandon: Abandon) -> FileRecord:
         """Copies `source` to a name that must be free, or already hold the very same bytes."""
-        target = path_of(url)
-        self._permitted.may_write(Path(os.path.realpath(target)), url)
+        path = path_of(url)
+        target = _place(path.parent, _STORE_TO) / path.name
+        self._permitted.may_write(target, url)
         with _source(source, _STORE_FROM, os.O_NOFOLLOW) as opened:
             sums = None if os.path.lexists(target) else _stored(opened, target, abandon)
             if sums is None:
                 sums = _already_there(opened, target, abandon)
         return _record(source.name, url, sums)
+
+
+def _place(path: Path, side: _Side) -> Path:
+    """Where the path leads to, its links followed."""
+    with side.told(path):
+        return Path(os.path.realpath(path))
+
+
+def _unmoved(descriptor: int, place: Path, url: str) -> None:
+    """What was opened is what was allowed: no link came in between, and it is of this view of the machine.
+
+    A process in another one, such as a payload, has a `/proc/PID/root` that looks like ours and is not.
+    """
+    if os.readlink(f"/proc/self/fd/{descriptor}") != os.fspath(place):
+        raise Final(Code.STORAGE_DENIED, f"{url}: its folder was replaced while it was opened")
 
 
 def _record(name: str, url: str, sums: Sums) -> FileRecord:
@@ -184,6 +200,7 @@ def _writer(descriptor: int, side: _Side, path: Path) -> Write:
 def _stored(source: _Source, target: Path, abandon: Abandon) -> Sums | None:
     """Writes, syncs, reads back, publishes, in this order; None where somebody else took the name meanwhile."""
     with _STORE_TO.told(target), _part(target, _STORED_MODE) as part:
+        _unmoved(part.directory, target.parent, os.fspath(target))
         sums = source.read(_writer(part.fd, _STORE_TO, target), abandon)
         if sums.size:
             part.sync()

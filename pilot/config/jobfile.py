@@ -145,11 +145,13 @@ def _placeholders(model: JobModel) -> Iterator[Where]:
 def _collisions(model: JobModel, record: CodePack | None) -> Iterator[Where]:
     """Inputs, code and outputs share one directory: each name once, and none inside another."""
     taken = dict.fromkeys(record.names if record else (), "the job's code")
+    around = {folder: what for name, what in taken.items() for folder in _above(name)}
     for number, each in enumerate(model.inputs):
         name = each.payload_name
-        if other := _inside(name, taken) or _around(name, taken):
+        if other := _inside(name, taken) or around.get(name, ""):
             yield ("inputs", number), f"the name {name!r} is taken by {other}"
         taken[name] = f"inputs[{number}]"
+        around |= dict.fromkeys(_above(name), taken[name])
     for number, output in enumerate(model.outputs):
         if output.name in taken:
             yield ("outputs", number), f"the name {output.name!r} is taken by {taken[output.name]}"
@@ -160,8 +162,10 @@ def _inside(name: str, taken: dict[str, str]) -> str:
     return next((taken[each] for end in range(len(steps), 0, -1) if (each := "/".join(steps[:end])) in taken), "")
 
 
-def _around(name: str, taken: dict[str, str]) -> str:
-    return next((what for each, what in taken.items() if each.startswith(f"{name}/")), "")
+def _above(name: str) -> list[str]:
+    """The folders that a file of that name lies in."""
+    steps = name.split("/")
+    return ["/".join(steps[:end]) for end in range(1, len(steps))]
 
 
 # --- the model's errors in the house's words -------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """The `Storage` port: what every adapter must do. One parameter per adapter; file:// is the first."""
 
+import contextlib
+import ctypes
 import hashlib
 import os
 import random
@@ -367,6 +369,69 @@ def test_programs_and_keys_of_a_user_are_no_outputs(here: Path) -> None:
         error = refusal(lambda name=name: storage.store(here / "key", url_of(here / name), never))
         assert error.fault.code is Code.JOB_INVALID
     assert sorted(each.name for each in here.iterdir()) == ["key"]
+
+
+def test_what_is_hidden_in_a_home_is_not_for_jobs(here: Path) -> None:
+    (here / ".tool").mkdir()
+    _written(here / ".tool" / "key")
+    _written(here / "plain")
+    for permitted in (Permitted(home=here), Permitted(home=here, private=False)):
+        storage = FileStorage(permitted)
+        error = refusal(lambda each=storage: each.store(here / "plain", url_of(here / ".tool" / "new"), never))
+        assert (error.fault.code, error.fault.party) == (Code.JOB_INVALID, "job")
+    error = refusal(lambda: storage.fetch(url_of(here / ".tool" / "key"), here / "in", never))
+    assert (error.fault.code, error.fault.party) == (Code.JOB_INVALID, "job")
+    named = FileStorage(Permitted(home=here, writable=(here / ".tool",)))
+    assert named.store(here / "plain", url_of(here / ".tool" / "new"), never).bytes == 4
+
+
+def test_another_process_view_of_the_machine_is_not_read(here: Path) -> None:
+    """A payload's own files, as the path of its process's root names them: they look as if they lay elsewhere."""
+    (here / "data").mkdir()
+    hidden = f"mount -t tmpfs none {here}/data && echo secret >{here}/data/file && echo ready && exec sleep 60"
+    with subprocess.Popen(["unshare", "-Urm", "sh", "-c", hidden], stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None
+            if other.stdout.readline() != "ready\n":
+                pytest.skip("no mount namespaces for this user here")
+            seen = Path(f"/proc/{other.pid}/root{here}/data/file")
+            assert seen.read_text() == "secret\n"
+            storage = FileStorage(Permitted(readable=(here,), closed=(Path("/proc"),)))
+            refusal(lambda: storage.fetch(url_of(seen), here / "in", never))
+        finally:
+            other.kill()
+    assert not (here / "in").exists()
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_folder_that_becomes_a_link_meanwhile_leads_nowhere(here: Path, writes: bool) -> None:
+    for name in ("open", "shut"):
+        (here / name).mkdir()
+    _written(here / "open" / "file")
+    (here / "shut" / "file").write_text("secret of another")
+    _written(here / "mine")
+    (here / "decoy").symlink_to(here / "shut")
+    storage = FileStorage(Permitted(readable=(here / "open",), writable=(here / "open",)))
+    over = threading.Event()
+    swapper = threading.Thread(target=_swap, args=(here / "open", here / "decoy", over))
+    swapper.start()
+    try:
+        for turn in range(1500):
+            with contextlib.suppress(PortError):
+                if writes:
+                    storage.store(here / "mine", url_of(here / "open" / f"new{turn}"), never)
+                else:
+                    assert storage.fetch(url_of(here / "open" / "file"), here / "in", never).bytes == 4
+    finally:
+        over.set()
+        swapper.join()
+    assert [each.name for each in (here / "shut").iterdir()] == ["file"]
+
+
+def _swap(one: Path, other: Path, over: threading.Event) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    while not over.is_set():
+        libc.renameat2(-100, os.fsencode(one), -100, os.fsencode(other), 2)  # RENAME_EXCHANGE
 
 
 # --- URLs -----------------------------------------------------------------------------------------------------------
