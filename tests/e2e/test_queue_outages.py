@@ -110,19 +110,20 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, list[dict[str, Any]]]:
 @pytest.mark.parametrize("leases", [0.75, 2.0])
 def test_silence_does_not_end_a_payload(site: Site, leases: float) -> None:
     """Another pilot waits for work all the time: those who compute come first when the queue is back."""
-    with site.pilot("first") as first, site.pilot("idle") as idle:
+    with site.pilot("first") as first:
         until(site.attempts)
-        until(lambda: "registered" in site.log("idle"))
-        site.kill()
-        time.sleep(leases * LEASE)
-        site.start()
-        failed = site.log("first").count("heartbeat failed")
-        assert failed >= 1
-        time.sleep(LEASE)  # long enough for whoever was not heard of to have lost the job
-        site.let_go()
-        code, said = ended(first)
-        idle.send_signal(signal.SIGTERM)
-        assert ended(idle)[1][-1]["pilot"]["verdicts"] == {}
+        with site.pilot("idle") as idle:
+            until(lambda: "registered" in site.log("idle"))
+            site.kill()
+            time.sleep(leases * LEASE)
+            site.start()
+            failed = site.log("first").count("heartbeat failed")
+            assert failed >= 1
+            time.sleep(LEASE)  # long enough for whoever was not heard of to have lost the job
+            site.let_go()
+            code, said = ended(first)
+            idle.send_signal(signal.SIGTERM)
+            assert ended(idle)[1][-1]["pilot"]["verdicts"] == {}
     assert (code, said[0]["verdict"], said[0]["attempt"], said[0]["accepted"]) == (0, "succeeded", 1, True)
     assert (site.attempts(), site.stored(), site.results()) == (["1"], ["1"], [(1, "succeeded")])
 
