@@ -126,7 +126,8 @@ class ServedDrill:
         assert process.stdout is not None
         with process.stdout as words:
             ready, _, _ = select.select([words], [], [], 30)
-            if not ready or not words.readline().startswith(b"https://"):
+            began = bool(ready) and words.readline().startswith(b"https://")
+            if not began and process.wait(10) != -signal.SIGKILL:  # it may be struck while it begins, too
                 self.told.odd.append(f"life {self.lives} did not begin")
         return process
 
